@@ -1,0 +1,38 @@
+//! Everything that AI Router knows about money: amounts, prices, plans, holds, leases, settlement and postings.
+//!
+//! The crate is pure. It reads no clock, draws no random numbers and does no I/O: time, ids and what the database
+//! holds are parameters, so that the very code that runs can be driven by properties and by simulation.
+//!
+//! A request passes through it like this: [`hold`] bounds what the request may cost, [`lease`] takes that amount out of
+//! what this replica may spend of each budget, [`pricing`] turns the reported usage into cost and price, [`settlement`]
+//! decides how much of the price the budgets cover, and [`posting`] writes the outcome down in double entry.
+
+pub mod budget;
+pub mod decimal;
+pub mod discount;
+pub mod event;
+pub mod hold;
+pub mod ids;
+pub mod lease;
+pub mod model_id;
+pub mod money;
+pub mod period;
+pub mod plan;
+pub mod posting;
+pub mod price_book;
+pub mod pricing;
+pub mod recovery;
+pub mod settlement;
+pub mod time;
+pub mod usage;
+
+pub use budget::{BudgetId, BudgetRef, Quantity};
+pub use discount::{Discount, DiscountBasis};
+pub use event::{Outcome, UsageEvent};
+pub use ids::{AccountId, ApiKeyId, MasterAccountId, PlanVersionId, RequestId, UserId};
+pub use money::Nanos;
+pub use period::Period;
+pub use plan::{Plan, PriceRule};
+pub use price_book::{ModelPrices, PriceBook, RateCard};
+pub use time::Timestamp;
+pub use usage::{TokenCounts, Usage};
