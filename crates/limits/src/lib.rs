@@ -1,0 +1,88 @@
+//! Rate limits: requests and tokens a minute, and requests at the same time, by key and by account.
+//!
+//! [`Limiter`] keeps the counters of one process; [`SlidingWindow`] is the counting itself, without keys, locks or a
+//! clock, so that another store of counters can count in the same way.
+
+mod counters;
+mod limiter;
+mod window;
+
+pub use limiter::{Admission, Limiter, Refused};
+pub use window::{Moment, SlidingWindow, Tick, WINDOW_MS};
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+/// Whose requests are counted. The 16 bytes are the id's; keys of different kinds never meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitKey {
+    /// A client key.
+    Key([u8; 16]),
+    /// An account.
+    Account([u8; 16]),
+}
+
+/// What a key or an account may do at most; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Requests in any 60 seconds.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// Tokens (prompt and completion) in any 60 seconds.
+    pub tokens_per_minute: Option<NonZeroU64>,
+    /// Requests running at the same time.
+    pub concurrent_requests: Option<NonZeroU32>,
+}
+
+impl RateLimits {
+    /// Whether nothing is limited, so that nothing needs to be counted.
+    pub const fn is_unlimited(&self) -> bool {
+        self.requests_per_minute.is_none()
+            && self.tokens_per_minute.is_none()
+            && self.concurrent_requests.is_none()
+    }
+}
+
+/// What is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitKind {
+    /// Requests a minute.
+    Requests,
+    /// Tokens a minute.
+    Tokens,
+    /// Requests at the same time.
+    Concurrency,
+}
+
+/// A request went beyond a limit: HTTP 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {limit} ({which:?})")]
+pub struct RateLimited {
+    /// The limit that was met; of several the one that takes longest to clear.
+    pub which: LimitKind,
+    /// Its value.
+    pub limit: u64,
+    /// What was left of it, too little for this request.
+    pub remaining: u64,
+    /// Milliseconds after which the same request fits if nobody else asks (a guess for [`LimitKind::Concurrency`]);
+    /// `None` if it never will, because it needs more tokens than the whole limit.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Where a request leaves its limits, for the `x-ratelimit-…` headers. Of several keys' limits, the one with least left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateStatus {
+    /// `x-ratelimit-{limit,remaining,reset}-requests`, if requests are limited.
+    pub requests: Option<LimitStatus>,
+    /// `x-ratelimit-{limit,remaining,reset}-tokens`, if tokens are limited.
+    pub tokens: Option<LimitStatus>,
+}
+
+/// The state of one limit after a request was admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitStatus {
+    /// The limit.
+    pub limit: u64,
+    /// What is left of it now.
+    pub remaining: u64,
+    /// Milliseconds until all of it is free again if nobody asks.
+    pub reset_after_ms: u64,
+}
