@@ -1,0 +1,317 @@
+//! What a change of money reads and writes. Reading is one statement and writing one text of several, each with rows as
+//! a JSON array: a step between this thread and that of the connection costs more than most statements.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use airouter_billing::budget::BudgetSlot;
+use airouter_billing::posting::Posting;
+use airouter_billing::{BudgetId, RequestId, Timestamp};
+use airouter_store::StoreError;
+use airouter_store::leases::ReplicaId;
+use serde::Serialize;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use crate::connection::failed;
+use crate::convert::{Column, budget_columns, hex};
+
+/// A budget in a period, as one replica finds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotState {
+    /// What the replica's lease has left.
+    pub(crate) leased: i64,
+    /// What nobody has reserved; below zero when a cap was lowered. 0 of a budget that does not exist.
+    pub(crate) free: i64,
+}
+
+/// What there is to know before money changes.
+#[derive(Debug)]
+pub(crate) struct Books {
+    /// The budgets that were asked for.
+    pub(crate) slots: HashMap<BudgetSlot, SlotState>,
+    /// Those of the requests that were asked for which are settled already.
+    pub(crate) settled: HashSet<RequestId>,
+    /// The number of the next transaction of the ledger.
+    pub(crate) next_transaction: i64,
+}
+
+struct BooksRow {
+    position: i64,
+    id: Option<Vec<u8>>,
+    first: i64,
+    second: Option<i64>,
+}
+
+/// Which rows of [`read`] are about settled requests.
+const SETTLED: i64 = -1;
+/// Which row of [`read`] is about the next transaction.
+const NEXT_TRANSACTION: i64 = -2;
+
+/// Reads the budgets as `replica` finds them, and which of the requests are settled.
+pub(crate) async fn read(
+    connection: &mut SqliteConnection,
+    replica: Option<ReplicaId>,
+    slots: &BTreeSet<BudgetSlot>,
+    requests: impl Iterator<Item = RequestId>,
+) -> Result<Books, StoreError> {
+    let wanted = json(slots.iter().map(|slot| {
+        let (kind, id) = budget_columns(slot.id);
+        (kind, hex(id), slot.period_start)
+    }))?;
+    let requests = json(requests.map(|id| hex(id.get())))?;
+    let replica = replica.map(ReplicaId::get);
+    let rows = sqlx::query_as!(
+        BooksRow,
+        r#"SELECT wanted.position AS "position!: i64", NULL AS "id?: Vec<u8>",
+            coalesce(l.amount, 0) AS "first!: i64",
+            CASE wanted.kind
+                WHEN 'balance' THEN (
+                    SELECT balance_nanos + credit_line_nanos - reserved_nanos FROM balances
+                    WHERE account_id = wanted.id)
+                ELSE (
+                    SELECT coalesce(b.cap, 9223372036854775807) - coalesce(p.spent, 0) - coalesce(p.reserved, 0)
+                    FROM budgets b
+                    LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period_start = wanted.period_start
+                    WHERE b.id = wanted.id)
+            END AS "second?: i64"
+        FROM (
+            SELECT key + 0 AS position, value ->> 0 AS kind, unhex(value ->> 1) AS id, value ->> 2 AS period_start
+            FROM json_each($1)
+        ) AS wanted
+        LEFT JOIN leases l
+            ON l.replica_id = $2 AND l.budget_id = wanted.id AND l.period_start = wanted.period_start
+        UNION ALL
+        SELECT -1, id, 0, NULL FROM request_logs WHERE id IN (SELECT unhex(value) FROM json_each($3))
+        UNION ALL
+        SELECT -2, NULL, coalesce(max(id), 0) + 1, NULL FROM ledger_transactions"#,
+        wanted,
+        replica,
+        requests
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    books(slots, rows)
+}
+
+fn books(slots: &BTreeSet<BudgetSlot>, rows: Vec<BooksRow>) -> Result<Books, StoreError> {
+    let wanted: Vec<BudgetSlot> = slots.iter().copied().collect();
+    let mut books = Books {
+        slots: HashMap::with_capacity(wanted.len()),
+        settled: HashSet::new(),
+        next_transaction: 1,
+    };
+    for row in rows {
+        match row.position {
+            SETTLED => {
+                let id = row.id.unwrap_or_default();
+                let id = Column::new("request_logs", "id").uuid(&id)?;
+                books.settled.insert(RequestId::new(id));
+            }
+            NEXT_TRANSACTION => books.next_transaction = row.first,
+            position => {
+                let slot = usize::try_from(position).ok().and_then(|at| wanted.get(at));
+                if let Some(slot) = slot {
+                    let state = SlotState {
+                        leased: row.first,
+                        free: row.second.unwrap_or(0),
+                    };
+                    books.slots.insert(*slot, state);
+                }
+            }
+        }
+    }
+    Ok(books)
+}
+
+/// Why there is a transaction of the ledger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TransactionKind<'a> {
+    /// A batch of usage events.
+    Usage,
+    /// A credit or a debit by the operator.
+    Adjustment { reason: &'a str, actor: &'a str },
+}
+
+/// A transaction of the ledger, to be written.
+#[derive(Debug)]
+pub(crate) struct NewTransaction<'a> {
+    pub(crate) number: i64,
+    pub(crate) kind: TransactionKind<'a>,
+    pub(crate) at: Timestamp,
+    pub(crate) postings: &'a [Posting],
+}
+
+/// How a budget in a period changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotChange {
+    /// Leaves the replica's lease and is not reserved any more.
+    pub(crate) released: i64,
+    /// Is spent.
+    pub(crate) spent: i64,
+}
+
+/// How the row of an account in `balances` changes, but for what its leases release; in nano-dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BalanceChange {
+    /// Is added to the balance.
+    pub(crate) balance: i64,
+    /// Was charged, from the balance or to be paid later.
+    pub(crate) spent: i64,
+    /// Was paid in or granted.
+    pub(crate) earned: i64,
+}
+
+/// How budgets change.
+pub(crate) type SlotChanges = BTreeMap<BudgetSlot, SlotChange>;
+
+/// How accounts change.
+pub(crate) type BalanceChanges = BTreeMap<Uuid, BalanceChange>;
+
+/// Everything that one change of money writes.
+#[derive(Debug, Default)]
+pub(crate) struct Entry<'a> {
+    pub(crate) transaction: Option<NewTransaction<'a>>,
+    /// Whose leases release what [`SlotChange`] says.
+    pub(crate) replica: Option<ReplicaId>,
+    pub(crate) slots: SlotChanges,
+    pub(crate) balances: BalanceChanges,
+}
+
+/// Writes an entry that [`read`] has shown to be possible.
+pub(crate) async fn write(
+    connection: &mut SqliteConnection,
+    entry: &Entry<'_>,
+) -> Result<(), StoreError> {
+    let transaction = json(entry.transaction.iter().map(transaction_row))?;
+    let postings = entry
+        .transaction
+        .iter()
+        .flat_map(|transaction| transaction.postings);
+    let postings = json(postings.map(|posting| {
+        let owner = posting.account.owner().map(hex).unwrap_or_default();
+        (posting.account.kind(), owner, posting.amount)
+    }))?;
+    let leases = json(entry.slots.iter().filter_map(|(slot, change)| {
+        let (_, id) = budget_columns(slot.id);
+        (change.released != 0).then(|| (hex(id), slot.period_start, change.released))
+    }))?;
+    let caps = json(entry.slots.iter().filter_map(|(slot, change)| {
+        let BudgetId::Cap(id) = slot.id else {
+            return None;
+        };
+        let row = (hex(id), slot.period_start, change.spent, change.released);
+        (*change != SlotChange::default()).then_some(row)
+    }))?;
+    let balances = json(balance_rows(entry))?;
+    let number = entry.transaction.as_ref().map(|new| new.number);
+    let replica = entry.replica.map(ReplicaId::get);
+    // Each parameter may stand in one of the statements only: rows that two of them need are passed twice.
+    sqlx::query!(
+        "INSERT INTO ledger_transactions (id, kind, reason, actor, created_at)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1);
+
+        INSERT INTO ledger_accounts (kind, owner_id, balance_nanos)
+        SELECT value ->> 0, unhex(value ->> 1), value ->> 2 FROM json_each($2) WHERE true
+        ON CONFLICT (kind, owner_id) DO UPDATE SET balance_nanos = balance_nanos + excluded.balance_nanos;
+
+        INSERT INTO ledger_postings (transaction_id, ledger_account_id, amount_nanos)
+        SELECT $3, a.id, posting.amount
+        FROM (
+            SELECT value ->> 0 AS kind, unhex(value ->> 1) AS owner_id, value ->> 2 AS amount FROM json_each($4)
+        ) AS posting
+        JOIN ledger_accounts a ON a.kind = posting.kind AND a.owner_id = posting.owner_id;
+
+        UPDATE leases SET amount = amount - changed.released
+        FROM (
+            SELECT unhex(value ->> 0) AS id, value ->> 1 AS period_start, value ->> 2 AS released
+            FROM json_each($5)
+        ) AS changed
+        WHERE leases.replica_id = $6 AND leases.budget_id = changed.id
+            AND leases.period_start = changed.period_start;
+
+        INSERT INTO budget_periods (budget_id, period_start)
+        SELECT b.id, changed.value ->> 1
+        FROM json_each($7) AS changed JOIN budgets b ON b.id = unhex(changed.value ->> 0)
+        WHERE true
+        ON CONFLICT DO NOTHING;
+
+        UPDATE budget_periods SET spent = budget_periods.spent + changed.spent, reserved = budget_periods.reserved - changed.released
+        FROM (
+            SELECT unhex(value ->> 0) AS id, value ->> 1 AS period_start, value ->> 2 AS spent,
+                value ->> 3 AS released
+            FROM json_each($8)
+        ) AS changed
+        WHERE budget_periods.budget_id = changed.id AND budget_periods.period_start = changed.period_start;
+
+        UPDATE balances
+        SET balance_nanos = balance_nanos + changed.balance,
+            reserved_nanos = reserved_nanos - changed.released,
+            lifetime_spent_nanos = lifetime_spent_nanos + changed.spent,
+            lifetime_earned_nanos = lifetime_earned_nanos + changed.earned
+        FROM (
+            SELECT unhex(value ->> 0) AS id, value ->> 1 AS balance, value ->> 2 AS released, value ->> 3 AS spent,
+                value ->> 4 AS earned
+            FROM json_each($9)
+        ) AS changed
+        WHERE balances.account_id = changed.id",
+        transaction,
+        postings,
+        number,
+        postings,
+        leases,
+        replica,
+        caps,
+        caps,
+        balances
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+fn transaction_row<'a>(
+    transaction: &NewTransaction<'a>,
+) -> (
+    i64,
+    &'static str,
+    Option<&'a str>,
+    Option<&'a str>,
+    Timestamp,
+) {
+    let (kind, reason, actor) = match transaction.kind {
+        TransactionKind::Usage => ("usage", None, None),
+        TransactionKind::Adjustment { reason, actor } => ("adjustment", Some(reason), Some(actor)),
+    };
+    (transaction.number, kind, reason, actor, transaction.at)
+}
+
+/// Balances change by what is booked and by what leases release.
+fn balance_rows(entry: &Entry<'_>) -> impl Iterator<Item = (String, i64, i64, i64, i64)> {
+    let mut rows: BTreeMap<Uuid, (BalanceChange, i64)> = entry
+        .balances
+        .iter()
+        .map(|(account, change)| (*account, (*change, 0)))
+        .collect();
+    for (slot, change) in &entry.slots {
+        if let BudgetId::Balance(account) = slot.id {
+            rows.entry(account.get()).or_default().1 += change.released;
+        }
+    }
+    rows.into_iter()
+        .filter(|(_, row)| *row != (BalanceChange::default(), 0))
+        .map(|(account, (change, released))| {
+            let BalanceChange {
+                balance,
+                spent,
+                earned,
+            } = change;
+            (hex(account), balance, released, spent, earned)
+        })
+}
+
+fn json<Row: Serialize>(rows: impl Iterator<Item = Row>) -> Result<String, StoreError> {
+    let rows: Vec<Row> = rows.collect();
+    serde_json::to_string(&rows).map_err(|error| StoreError::Refused(Box::new(error)))
+}

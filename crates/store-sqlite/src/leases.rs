@@ -1,0 +1,247 @@
+//! Leases: all leases of a replica end together, when it was not heard of for long enough or another one took over.
+
+use std::collections::BTreeSet;
+
+use airouter_billing::budget::BudgetSlot;
+use airouter_billing::lease::{Grant, LEASE_SECONDS, grant};
+use airouter_billing::{BudgetId, Timestamp};
+use airouter_store::StoreError;
+use airouter_store::leases::{LeaseRequest, Leases, ReplicaId};
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use crate::books::{self, Entry, SlotChanges};
+use crate::changes;
+use crate::connection::{begin, failed};
+use crate::convert::budget_columns;
+use crate::open::SqliteStore;
+
+/// A lapsed lease stays reserved for so long: answers that it paid for may still end.
+const GRACE_SECONDS: i64 = 60;
+
+#[async_trait]
+impl Leases for SqliteStore {
+    async fn register_replica(&self, now: Timestamp) -> Result<ReplicaId, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let at = now.as_micros();
+        sqlx::query!(
+            "UPDATE replicas SET ended_at = $1 WHERE ended_at IS NULL",
+            at
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        end_leases(&mut transaction).await?;
+        changes::prune(&mut transaction).await?;
+        let expires_at = now.plus_seconds(LEASE_SECONDS).as_micros();
+        let replica = sqlx::query!(
+            "INSERT INTO replicas (started_at, expires_at) VALUES ($1, $2)",
+            at,
+            expires_at
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?
+        .last_insert_rowid();
+        transaction.commit().await.map_err(failed)?;
+        Ok(ReplicaId::new(replica))
+    }
+
+    async fn lease(
+        &self,
+        replica: ReplicaId,
+        request: LeaseRequest,
+        now: Timestamp,
+    ) -> Result<Grant, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let is_running = keep_alive(&mut transaction, replica, now).await?;
+        let granted = if is_running {
+            let slot = request.budget.slot(now);
+            let wanted = BTreeSet::from([slot]);
+            let books =
+                books::read(&mut transaction, Some(replica), &wanted, std::iter::empty()).await?;
+            let free = books.slots.get(&slot).map_or(0, |state| state.free);
+            let granted = grant(free, request.at_least, request.wish);
+            if granted.amount > 0 {
+                reserve(&mut transaction, replica, slot, granted.amount).await?;
+            }
+            Ok(granted)
+        } else {
+            Err(StoreError::Fenced)
+        };
+        transaction.commit().await.map_err(failed)?;
+        granted
+    }
+
+    async fn give_back(
+        &self,
+        replica: ReplicaId,
+        amounts: &[(BudgetSlot, i64)],
+    ) -> Result<(), StoreError> {
+        if amounts.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let slots = amounts.iter().map(|(slot, _)| *slot).collect();
+        let mut books =
+            books::read(&mut transaction, Some(replica), &slots, std::iter::empty()).await?;
+        let mut changes = SlotChanges::new();
+        for (slot, amount) in amounts {
+            let Some(state) = books.slots.get_mut(slot) else {
+                continue;
+            };
+            let released = (*amount).clamp(0, state.leased.max(0));
+            state.leased -= released;
+            changes.entry(*slot).or_default().released += released;
+        }
+        let entry = Entry {
+            replica: Some(replica),
+            slots: changes,
+            ..Entry::default()
+        };
+        books::write(&mut transaction, &entry).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn renew(&self, replica: ReplicaId, now: Timestamp) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let is_running = keep_alive(&mut transaction, replica, now).await?;
+        let number = replica.get();
+        sqlx::query!(
+            "DELETE FROM leases WHERE replica_id = $1 AND amount = 0",
+            number
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        changes::prune(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        if is_running {
+            Ok(())
+        } else {
+            Err(StoreError::Fenced)
+        }
+    }
+}
+
+/// Notes that the replica runs; `false` when another one took over, or when it was not heard of for so long that its
+/// leases have now ended.
+async fn keep_alive(
+    connection: &mut SqliteConnection,
+    replica: ReplicaId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let number = replica.get();
+    let expires_at = now.plus_seconds(LEASE_SECONDS).as_micros();
+    let lapsed_before = now.plus_seconds(-GRACE_SECONDS).as_micros();
+    let kept = sqlx::query!(
+        "UPDATE replicas SET expires_at = max(expires_at, $2)
+        WHERE id = $1 AND ended_at IS NULL AND expires_at >= $3",
+        number,
+        expires_at,
+        lapsed_before
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if kept.rows_affected() > 0 {
+        return Ok(true);
+    }
+    let at = now.as_micros();
+    sqlx::query!(
+        "UPDATE replicas SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
+        number,
+        at
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    end_leases(connection).await?;
+    Ok(false)
+}
+
+/// Returns what the leases of ended replicas have reserved.
+async fn end_leases(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE balances SET reserved_nanos = reserved_nanos - ended.amount
+        FROM (
+            SELECT budget_id, sum(amount) AS amount FROM leases
+            WHERE budget_kind = 'balance' AND replica_id IN (SELECT id FROM replicas WHERE ended_at IS NOT NULL)
+            GROUP BY budget_id
+        ) AS ended
+        WHERE balances.account_id = ended.budget_id"
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    sqlx::query!(
+        "UPDATE budget_periods SET reserved = reserved - ended.amount
+        FROM (
+            SELECT budget_id, period_start, sum(amount) AS amount FROM leases
+            WHERE budget_kind = 'cap' AND replica_id IN (SELECT id FROM replicas WHERE ended_at IS NOT NULL)
+            GROUP BY budget_id, period_start
+        ) AS ended
+        WHERE budget_periods.budget_id = ended.budget_id AND budget_periods.period_start = ended.period_start"
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    sqlx::query!(
+        "DELETE FROM leases WHERE replica_id IN (SELECT id FROM replicas WHERE ended_at IS NOT NULL)"
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// Reserves `amount` for the replica. The database refuses it where it is more than is free.
+async fn reserve(
+    connection: &mut SqliteConnection,
+    replica: ReplicaId,
+    slot: BudgetSlot,
+    amount: i64,
+) -> Result<(), StoreError> {
+    let (kind, id) = budget_columns(slot.id);
+    let (number, period_start) = (replica.get(), slot.period_start.as_micros());
+    match slot.id {
+        BudgetId::Balance(_) => {
+            sqlx::query!(
+                "UPDATE balances SET reserved_nanos = reserved_nanos + $2 WHERE account_id = $1",
+                id,
+                amount
+            )
+            .execute(&mut *connection)
+            .await
+        }
+        BudgetId::Cap(_) => {
+            sqlx::query!(
+                "INSERT INTO budget_periods (budget_id, period_start, reserved) VALUES ($1, $2, $3)
+                ON CONFLICT DO UPDATE SET reserved = reserved + excluded.reserved",
+                id,
+                period_start,
+                amount
+            )
+            .execute(&mut *connection)
+            .await
+        }
+    }
+    .map_err(failed)?;
+    sqlx::query!(
+        "INSERT INTO leases (replica_id, budget_kind, budget_id, period_start, amount) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+        number,
+        kind,
+        id,
+        period_start,
+        amount
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}

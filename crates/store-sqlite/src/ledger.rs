@@ -1,0 +1,71 @@
+//! Credits and debits by the operator.
+
+use std::collections::BTreeSet;
+
+use airouter_billing::posting::{self, LedgerAccount};
+use airouter_billing::{BudgetId, Nanos};
+use airouter_store::StoreError;
+use airouter_store::clients::Balance;
+use airouter_store::ledger::{Adjustment, Ledger, Verification};
+use async_trait::async_trait;
+
+use crate::books::{self, BalanceChange, BalanceChanges, Entry, NewTransaction, TransactionKind};
+use crate::connection::{begin, failed};
+use crate::open::SqliteStore;
+use crate::{changes, people, verify};
+
+#[async_trait]
+impl Ledger for SqliteStore {
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Balance, StoreError> {
+        let account = adjustment.account;
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let before = people::balance(&mut transaction, account).await?;
+        let free = before
+            .balance
+            .saturating_add(before.credit_line)
+            .saturating_sub(before.reserved);
+        let postings = posting::adjustment(account, adjustment.amount, free)
+            .into_postings()
+            .map_err(|_| StoreError::OutOfRange)?;
+        // A client's balance is a liability: a credit to it is a negative posting.
+        let added: Nanos = postings
+            .iter()
+            .filter(|posting| posting.account == LedgerAccount::ClientBalance(account))
+            .map(|posting| -posting.amount)
+            .sum();
+        let change = BalanceChange {
+            balance: added.get(),
+            earned: added.max(Nanos::ZERO).get(),
+            ..BalanceChange::default()
+        };
+        let books =
+            books::read(&mut transaction, None, &BTreeSet::new(), std::iter::empty()).await?;
+        let entry = Entry {
+            transaction: Some(NewTransaction {
+                number: books.next_transaction,
+                kind: TransactionKind::Adjustment {
+                    reason: &adjustment.reason,
+                    actor: &adjustment.actor,
+                },
+                at: adjustment.at,
+                postings: &postings,
+            }),
+            balances: BalanceChanges::from([(account.get(), change)]),
+            ..Entry::default()
+        };
+        books::write(&mut transaction, &entry).await?;
+        let after = people::balance(&mut transaction, account).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(after)
+    }
+
+    async fn recall(&self, budget: BudgetId) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        changes::insert_recall(&mut writer, budget).await
+    }
+
+    async fn verify(&self) -> Result<Verification, StoreError> {
+        verify::verify(self).await
+    }
+}

@@ -1,0 +1,27 @@
+//! The SQLite adapter of the store: one file, one writer, and nothing else to run.
+//!
+//! The file is in WAL mode with `synchronous=FULL`: what a commit returned survives a power failure. Every write is a
+//! `BEGIN IMMEDIATE` transaction on the one writing connection, batches go in as JSON arrays, and a few read-only
+//! connections serve the rest. Other processes may write to the same file while a server runs; the change log says what.
+
+mod books;
+mod changes;
+mod commit;
+mod connection;
+mod convert;
+mod keys;
+mod leases;
+mod ledger;
+mod master_accounts;
+mod open;
+mod pending;
+mod people;
+mod plans;
+mod prices;
+mod reports;
+mod request_rows;
+mod settle;
+mod shared_rows;
+mod verify;
+
+pub use open::{OpenError, OpenMode, SqliteStore};

@@ -1,0 +1,89 @@
+//! Requests whose usage is not known yet.
+
+use airouter_billing::RequestId;
+use airouter_store::StoreError;
+use airouter_store::settlements::PendingRequest;
+use sqlx::SqliteConnection;
+
+use crate::connection::failed;
+use crate::convert::{Column, hex};
+use crate::open::SqliteStore;
+
+/// Stores pending requests; what was known of them before is replaced. One that was settled before stays settled.
+pub(crate) async fn replace(
+    connection: &mut SqliteConnection,
+    pending: &[PendingRequest],
+) -> Result<(), StoreError> {
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let rows = pending
+        .iter()
+        .map(|request| {
+            Ok((
+                hex(request.request.id.get()),
+                request.reason.name(),
+                &request.served.generation_id,
+                request.since,
+                serde_json::to_string(request)?,
+            ))
+        })
+        .collect::<Result<Vec<_>, serde_json::Error>>()
+        .map_err(|error| StoreError::Refused(Box::new(error)))?;
+    let rows = serde_json::json!(rows).to_string();
+    sqlx::query!(
+        "INSERT INTO pending_requests (id, reason, generation_id, since, details)
+        SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1)
+        WHERE unhex(value ->> 0) NOT IN (SELECT id FROM request_logs)
+        ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, generation_id = excluded.generation_id,
+            since = excluded.since, details = excluded.details",
+        rows
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// Removes requests that are settled, or were not billed.
+pub(crate) async fn remove(
+    connection: &mut SqliteConnection,
+    requests: &[RequestId],
+) -> Result<(), StoreError> {
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = requests.iter().map(|id| hex(id.get())).collect();
+    let ids = serde_json::json!(ids).to_string();
+    sqlx::query!(
+        "DELETE FROM pending_requests WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+        ids
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// The oldest pending requests.
+pub(crate) async fn oldest(
+    store: &SqliteStore,
+    limit: u32,
+) -> Result<Vec<PendingRequest>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT id, details FROM pending_requests ORDER BY since, id LIMIT $1",
+        limit
+    )
+    .fetch_all(&store.readers)
+    .await
+    .map_err(failed)?;
+    let column = Column::new("pending_requests", "details");
+    rows.into_iter()
+        .map(|row| {
+            serde_json::from_str(&row.details).map_err(|_| match column.uuid(&row.id) {
+                Ok(id) => column.corrupt(id),
+                Err(error) => error,
+            })
+        })
+        .collect()
+}

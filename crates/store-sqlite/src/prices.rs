@@ -1,0 +1,190 @@
+//! The price book's versions.
+
+use std::collections::HashMap;
+
+use airouter_billing::ids::ModelPricingId;
+use airouter_billing::price_book::{OutputLimit, Pricing, RawPricing};
+use airouter_billing::{ModelPrices, Timestamp};
+use airouter_store::StoreError;
+use airouter_store::prices::{CatalogModel, ListedModel, Prices};
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use crate::connection::{begin, failed};
+use crate::convert::{Column, count, counted};
+use crate::open::SqliteStore;
+
+struct PricingRow {
+    id: i64,
+    model: String,
+    pricing: String,
+    context_length: Option<i64>,
+    max_completion_tokens: Option<i64>,
+    output_limit: String,
+    listing: String,
+}
+
+impl PricingRow {
+    fn into_model(self) -> Result<CatalogModel, StoreError> {
+        let corrupt = |column| Column::new("model_pricing", column).corrupt(self.id);
+        let raw: RawPricing =
+            serde_json::from_str(&self.pricing).map_err(|_| corrupt("pricing"))?;
+        Ok(CatalogModel {
+            prices: ModelPrices {
+                version: ModelPricingId::new(self.id),
+                pricing: Pricing::from_raw(&raw).map_err(|_| corrupt("pricing"))?,
+                context_length: self.context_length.map(counted),
+                max_completion_tokens: self.max_completion_tokens.map(counted),
+                output_limit: match self.output_limit.as_str() {
+                    "supported" => OutputLimit::Supported,
+                    "unsupported" => OutputLimit::Unsupported,
+                    _ => return Err(corrupt("output_limit")),
+                },
+                id: self.model,
+            },
+            listing: self.listing,
+        })
+    }
+
+    /// Whether it says the same as the upstream's list.
+    fn says(&self, listed: &ListedColumns<'_>) -> bool {
+        self.pricing == listed.pricing
+            && self.context_length == listed.context_length
+            && self.max_completion_tokens == listed.max_completion_tokens
+            && self.output_limit == listed.output_limit
+            && self.listing == listed.model.listing
+    }
+}
+
+/// A listed model as columns.
+struct ListedColumns<'a> {
+    model: &'a ListedModel,
+    pricing: String,
+    context_length: Option<i64>,
+    max_completion_tokens: Option<i64>,
+    output_limit: &'static str,
+}
+
+impl<'a> ListedColumns<'a> {
+    fn new(model: &'a ListedModel) -> Result<Self, StoreError> {
+        Pricing::from_raw(&model.pricing).map_err(|error| StoreError::Refused(Box::new(error)))?;
+        Ok(Self {
+            model,
+            pricing: serde_json::to_string(&model.pricing)
+                .map_err(|error| StoreError::Refused(Box::new(error)))?,
+            context_length: model.context_length.map(count),
+            max_completion_tokens: model.max_completion_tokens.map(count),
+            output_limit: match model.output_limit {
+                OutputLimit::Supported => "supported",
+                OutputLimit::Unsupported => "unsupported",
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl Prices for SqliteStore {
+    async fn record_models(
+        &self,
+        provider: &str,
+        models: &[ListedModel],
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut listed = HashMap::with_capacity(models.len());
+        for model in models {
+            listed.insert(model.id.as_str(), ListedColumns::new(model)?);
+        }
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let in_force = sqlx::query_as!(
+            PricingRow,
+            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
+            FROM model_pricing WHERE provider = $1 AND is_active = 1",
+            provider
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        for row in in_force {
+            match listed.get(row.model.as_str()) {
+                Some(columns) if row.says(columns) => {
+                    listed.remove(row.model.as_str());
+                }
+                Some(_) | None => retire(&mut transaction, row.id).await?,
+            }
+        }
+        let mut new: Vec<&ListedColumns<'_>> = listed.values().collect();
+        new.sort_by(|left, right| left.model.id.cmp(&right.model.id));
+        for columns in &new {
+            insert(&mut transaction, provider, columns, now).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(new.len())
+    }
+
+    async fn catalog(&self) -> Result<Vec<CatalogModel>, StoreError> {
+        sqlx::query_as!(
+            PricingRow,
+            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
+            FROM model_pricing WHERE is_active = 1 ORDER BY model, provider"
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .map(PricingRow::into_model)
+        .collect()
+    }
+
+    async fn model_prices(
+        &self,
+        version: ModelPricingId,
+    ) -> Result<Option<ModelPrices>, StoreError> {
+        let id = version.get();
+        sqlx::query_as!(
+            PricingRow,
+            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
+            FROM model_pricing WHERE id = $1",
+            id
+        )
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(failed)?
+        .map(|row| row.into_model().map(|model| model.prices))
+        .transpose()
+    }
+}
+
+async fn retire(connection: &mut SqliteConnection, id: i64) -> Result<(), StoreError> {
+    sqlx::query!("UPDATE model_pricing SET is_active = 0 WHERE id = $1", id)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    provider: &str,
+    columns: &ListedColumns<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let in_force_from = now.as_micros();
+    sqlx::query!(
+        "INSERT INTO model_pricing (provider, model, in_force_from, pricing, context_length, max_completion_tokens,
+            output_limit, listing)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        provider,
+        columns.model.id,
+        in_force_from,
+        columns.pricing,
+        columns.context_length,
+        columns.max_completion_tokens,
+        columns.output_limit,
+        columns.model.listing
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}

@@ -1,0 +1,148 @@
+//! What clients may ask about their own use.
+
+use airouter_billing::event::{Delivery, Ending};
+use airouter_billing::{
+    AccountId, ApiKeyId, Nanos, Period, Quantity, RequestId, Timestamp, TokenCounts,
+};
+use airouter_store::StoreError;
+use airouter_store::reports::{ClientGeneration, KeyLimit, KeyUsage, Reports};
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::connection::failed;
+use crate::convert::{Column, counted};
+use crate::open::SqliteStore;
+
+#[async_trait]
+impl Reports for SqliteStore {
+    async fn key_usage(&self, key: ApiKeyId, now: Timestamp) -> Result<KeyUsage, StoreError> {
+        let id = key.get();
+        let (day, week, month) = (
+            Period::Day.start(now).as_micros(),
+            Period::Week.start(now).as_micros(),
+            Period::Month.start(now).as_micros(),
+        );
+        let row = sqlx::query!(
+            r#"SELECT coalesce(sum(charged_nanos), 0) AS "total!: i64",
+                coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $2), 0) AS "daily!: i64",
+                coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $3), 0) AS "weekly!: i64",
+                coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $4), 0) AS "monthly!: i64"
+            FROM request_logs WHERE api_key_id = $1"#,
+            id,
+            day,
+            week,
+            month
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(failed)?;
+        Ok(KeyUsage {
+            total: Nanos::new(row.total),
+            daily: Nanos::new(row.daily),
+            weekly: Nanos::new(row.weekly),
+            monthly: Nanos::new(row.monthly),
+            limit: key_limit(self, key, now).await?,
+        })
+    }
+
+    async fn generation(
+        &self,
+        payer: AccountId,
+        id: &str,
+    ) -> Result<Option<ClientGeneration>, StoreError> {
+        generation(self, payer, id).await
+    }
+}
+
+/// The key's own limit in money; of several, the one with the least left.
+async fn key_limit(
+    store: &SqliteStore,
+    key: ApiKeyId,
+    now: Timestamp,
+) -> Result<Option<KeyLimit>, StoreError> {
+    let id = key.get();
+    let nanos = Quantity::Nanos.name();
+    let budgets = sqlx::query!(
+        r#"SELECT id, period, cap AS "cap!: i64" FROM budgets
+        WHERE owner_id = $1 AND owner_kind = 'key' AND quantity = $2 AND cap IS NOT NULL"#,
+        id,
+        nanos
+    )
+    .fetch_all(&store.readers)
+    .await
+    .map_err(failed)?;
+    let mut tightest: Option<KeyLimit> = None;
+    for budget in budgets {
+        let period = Period::from_name(&budget.period)
+            .ok_or_else(|| Column::new("budgets", "period").corrupt(key))?;
+        let start = period.start(now).as_micros();
+        let spent = sqlx::query_scalar!(
+            "SELECT spent FROM budget_periods WHERE budget_id = $1 AND period_start = $2",
+            budget.id,
+            start
+        )
+        .fetch_optional(&store.readers)
+        .await
+        .map_err(failed)?
+        .unwrap_or(0);
+        let cap = Nanos::new(budget.cap);
+        let remaining = cap.saturating_sub(Nanos::new(spent)).max(Nanos::ZERO);
+        if tightest.is_none_or(|limit| remaining < limit.remaining) {
+            tightest = Some(KeyLimit {
+                cap,
+                remaining,
+                period,
+            });
+        }
+    }
+    Ok(tightest)
+}
+
+async fn generation(
+    store: &SqliteStore,
+    payer: AccountId,
+    id: &str,
+) -> Result<Option<ClientGeneration>, StoreError> {
+    let payer = payer.get();
+    let request = Uuid::try_parse(id).ok();
+    let row = sqlx::query!(
+        r#"SELECT r.id, r.generation_id, r.model, r.provider, r.delivery, r.ending, r.admitted_at, r.finished_at,
+            r.first_byte_micros, r.prompt_tokens, r.completion_tokens, r.cached_tokens, r.cache_write_tokens,
+            r.audio_tokens, r.reasoning_tokens, r.image_output_tokens, r.charged_nanos,
+            t.terms ->> 'requested_model' AS "requested_model!: String"
+        FROM request_logs r JOIN price_terms t ON t.id = r.price_terms_id
+        WHERE (r.id = $2 OR r.generation_id = $3) AND r.payer_id = $1
+        ORDER BY r.seq DESC LIMIT 1"#,
+        payer,
+        request,
+        id
+    )
+    .fetch_optional(&store.readers)
+    .await
+    .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let column = |name| Column::new("request_logs", name);
+    let request = RequestId::new(column("id").uuid(&row.id)?);
+    Ok(Some(ClientGeneration {
+        generation_id: row.generation_id.unwrap_or_default(),
+        request,
+        model: row.model.unwrap_or(row.requested_model),
+        provider: row.provider,
+        delivery: Delivery::from_name(&row.delivery)
+            .ok_or_else(|| column("delivery").corrupt(request))?,
+        ending: Ending::from_name(&row.ending).ok_or_else(|| column("ending").corrupt(request))?,
+        admitted_at: Timestamp::from_micros(row.admitted_at),
+        finished_at: Timestamp::from_micros(row.finished_at),
+        first_byte_micros: row.first_byte_micros.map(counted),
+        tokens: TokenCounts {
+            prompt: counted(row.prompt_tokens),
+            completion: counted(row.completion_tokens),
+            cached: counted(row.cached_tokens),
+            cache_write: counted(row.cache_write_tokens),
+            audio: counted(row.audio_tokens),
+            reasoning: counted(row.reasoning_tokens),
+            image_output: counted(row.image_output_tokens),
+        },
+        charged: Nanos::new(row.charged_nanos),
+    }))
+}

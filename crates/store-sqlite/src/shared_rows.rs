@@ -1,0 +1,162 @@
+//! Rows that many requests share: by what they were priced, and which budgets they were charged to. Each is a JSON text
+//! that is stored once; a request's row has its number.
+
+use std::collections::HashMap;
+use std::sync::RwLock;
+
+use airouter_billing::budget::BudgetSlot;
+use airouter_billing::event::Payment;
+use airouter_billing::ids::ModelPricingId;
+use airouter_billing::{Discount, MasterAccountId, PlanVersionId, PriceRule, Quantity, UsageEvent};
+use airouter_store::StoreError;
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+use crate::connection::failed;
+
+/// More texts than are in use at a time; beyond that the cache starts anew.
+const MOST_TEXTS: usize = 20_000;
+
+/// By what a request was priced: a row of `price_terms`.
+#[derive(Serialize)]
+struct PriceTermsOf<'a> {
+    payment: Payment,
+    requested_model: &'a str,
+    model_pricing: Option<ModelPricingId>,
+    plan_version: PlanVersionId,
+    rule: &'a PriceRule,
+    master_account: MasterAccountId,
+    discount: Discount,
+}
+
+/// The same as it was stored, as far as it takes part in a price.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct PriceTerms {
+    pub(crate) payment: Payment,
+    pub(crate) plan_version: PlanVersionId,
+    pub(crate) rule: PriceRule,
+    pub(crate) master_account: MasterAccountId,
+    pub(crate) discount: Discount,
+}
+
+/// A budget that a request was charged to: an element of a row of `budget_sets`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct ChargedSlot {
+    #[serde(flatten)]
+    pub(crate) slot: BudgetSlot,
+    pub(crate) quantity: Quantity,
+}
+
+/// The numbers of the shared rows of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedRows {
+    pub(crate) price_terms: i64,
+    pub(crate) budget_set: i64,
+}
+
+/// Texts whose numbers are known.
+#[derive(Debug, Default)]
+pub(crate) struct SharedRowCache {
+    price_terms: RwLock<HashMap<String, i64>>,
+    budget_sets: RwLock<HashMap<String, i64>>,
+}
+
+/// The numbers of the shared rows of each event; rows that are new are written first, in a transaction of their own, so
+/// that a number once known stays true.
+pub(crate) async fn shared_rows(
+    connection: &mut SqliteConnection,
+    cache: &SharedRowCache,
+    events: &[&UsageEvent],
+) -> Result<Vec<SharedRows>, StoreError> {
+    let mut rows = Vec::with_capacity(events.len());
+    for event in events {
+        let terms = text(&PriceTermsOf {
+            payment: event.request.payment,
+            requested_model: &event.request.requested_model,
+            model_pricing: event.request.model_pricing,
+            plan_version: event.request.plan_version,
+            rule: &event.request.rule,
+            master_account: event.served.master_account,
+            discount: event.served.discount,
+        })?;
+        let slots: Vec<ChargedSlot> = event
+            .charges
+            .iter()
+            .map(|charge| ChargedSlot {
+                slot: charge.slot,
+                quantity: charge.quantity,
+            })
+            .collect();
+        let slots = text(&slots)?;
+        let price_terms = match known(&cache.price_terms, &terms) {
+            Some(id) => id,
+            None => store_price_terms(connection, &cache.price_terms, terms).await?,
+        };
+        let budget_set = match known(&cache.budget_sets, &slots) {
+            Some(id) => id,
+            None => store_budget_set(connection, &cache.budget_sets, slots).await?,
+        };
+        rows.push(SharedRows {
+            price_terms,
+            budget_set,
+        });
+    }
+    Ok(rows)
+}
+
+fn text(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Refused(Box::new(error)))
+}
+
+fn known(cache: &RwLock<HashMap<String, i64>>, text: &str) -> Option<i64> {
+    cache.read().ok()?.get(text).copied()
+}
+
+fn remember(cache: &RwLock<HashMap<String, i64>>, text: String, id: i64) {
+    if let Ok(mut texts) = cache.write() {
+        if texts.len() >= MOST_TEXTS {
+            texts.clear();
+        }
+        texts.insert(text, id);
+    }
+}
+
+async fn store_price_terms(
+    connection: &mut SqliteConnection,
+    cache: &RwLock<HashMap<String, i64>>,
+    terms: String,
+) -> Result<i64, StoreError> {
+    sqlx::query!(
+        "INSERT INTO price_terms (terms) VALUES ($1) ON CONFLICT DO NOTHING",
+        terms
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let id = sqlx::query_scalar!("SELECT id FROM price_terms WHERE terms = $1", terms)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    remember(cache, terms, id);
+    Ok(id)
+}
+
+async fn store_budget_set(
+    connection: &mut SqliteConnection,
+    cache: &RwLock<HashMap<String, i64>>,
+    slots: String,
+) -> Result<i64, StoreError> {
+    sqlx::query!(
+        "INSERT INTO budget_sets (slots) VALUES ($1) ON CONFLICT DO NOTHING",
+        slots
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let id = sqlx::query_scalar!("SELECT id FROM budget_sets WHERE slots = $1", slots)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    remember(cache, slots, id);
+    Ok(id)
+}

@@ -1,0 +1,224 @@
+//! Leases.
+
+use std::sync::Arc;
+
+use airouter_billing::event::Payment;
+use airouter_billing::lease::{Grant, LEASE_SECONDS};
+use airouter_billing::{BudgetId, BudgetRef, Nanos, Period, Quantity};
+use uuid::Uuid;
+
+use super::world::{Client, START, World, new_person};
+use crate::clients::NewCap;
+use crate::leases::LeaseRequest;
+use crate::{Store, StoreError};
+
+async fn capped(
+    world: &World,
+    quantity: Quantity,
+    period: Period,
+    cap: i64,
+) -> (Client, BudgetRef) {
+    let mut person = new_person(Payment::Metered);
+    person.caps = vec![NewCap {
+        quantity,
+        period,
+        cap,
+    }];
+    let client = world.client(person, Vec::new()).await;
+    let budget = world.snapshot(&client).await.budgets[0];
+    (client, budget)
+}
+
+/// What is needed is granted whole or not at all.
+pub async fn a_lease_is_all_or_nothing(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(100).await;
+    let refused = world.lease(client.balance(), 101).await;
+    assert_eq!(
+        refused,
+        Grant {
+            amount: 0,
+            free: 100
+        }
+    );
+    let granted = world.lease(client.balance(), 60).await;
+    assert_eq!(
+        granted,
+        Grant {
+            amount: 60,
+            free: 40
+        }
+    );
+    let refused = world.lease(client.balance(), 41).await;
+    assert_eq!(
+        refused,
+        Grant {
+            amount: 0,
+            free: 40
+        }
+    );
+    assert_eq!(world.balance(&client).await.reserved, Nanos::new(60));
+    world.assert_adds_up(0).await;
+}
+
+/// Of what is only wished, a quarter of what is spare.
+pub async fn a_lease_leaves_room_for_others(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(1_000).await;
+    let request = LeaseRequest {
+        budget: client.balance(),
+        at_least: 200,
+        wish: 10_000,
+    };
+    let granted = world
+        .store
+        .lease(world.replica, request, START)
+        .await
+        .unwrap();
+    assert_eq!(
+        granted,
+        Grant {
+            amount: 400,
+            free: 600
+        }
+    );
+    world.assert_adds_up(0).await;
+}
+
+/// A cap is a cap, in money and in requests.
+pub async fn leases_never_exceed_a_cap(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for quantity in [Quantity::Nanos, Quantity::Requests] {
+        let (_, budget) = capped(&world, quantity, Period::Day, 3).await;
+        for free in [2, 1, 0] {
+            assert_eq!(world.lease(budget, 1).await, Grant { amount: 1, free });
+        }
+        assert_eq!(world.lease(budget, 1).await, Grant { amount: 0, free: 0 });
+    }
+    world.assert_adds_up(0).await;
+}
+
+/// Each period of a budget is a budget of its own.
+pub async fn a_cap_starts_anew_with_its_period(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (_, budget) = capped(&world, Quantity::Requests, Period::Day, 2).await;
+    assert_eq!(world.lease(budget, 2).await.amount, 2);
+    let request = LeaseRequest {
+        budget,
+        at_least: 1,
+        wish: 1,
+    };
+    world
+        .store
+        .renew(world.replica, START.plus_seconds(100))
+        .await
+        .unwrap();
+    let midnight = Period::Day.end(START).unwrap();
+    // The replica was not heard of since, so it takes a new one to ask.
+    let tomorrow = world.store.register_replica(midnight).await.unwrap();
+    let granted = world
+        .store
+        .lease(tomorrow, request, midnight)
+        .await
+        .unwrap();
+    assert_eq!(granted, Grant { amount: 1, free: 1 });
+    world.assert_adds_up(0).await;
+}
+
+/// What is given back can be leased again; what was not leased can't be given back.
+pub async fn what_is_given_back_is_free_again(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(100).await;
+    let (_, cap) = capped(&world, Quantity::Nanos, Period::None, 50).await;
+    world.lease(client.balance(), 80).await;
+    world.lease(cap, 50).await;
+    let amounts = [
+        (world.slot(client.balance()), 30),
+        (world.slot(cap), 20),
+        (world.slot(cap), 20),
+    ];
+    world
+        .store
+        .give_back(world.replica, &amounts)
+        .await
+        .unwrap();
+    assert_eq!(world.free(client.balance()).await, 50);
+    assert_eq!(world.free(cap).await, 40);
+    let too_much = [(world.slot(client.balance()), 1_000)];
+    world
+        .store
+        .give_back(world.replica, &too_much)
+        .await
+        .unwrap();
+    world
+        .store
+        .give_back(world.replica, &too_much)
+        .await
+        .unwrap();
+    assert_eq!(world.free(client.balance()).await, 100);
+    world.assert_adds_up(0).await;
+}
+
+/// Whoever takes over frees what the one before had, who finds out.
+pub async fn a_new_replica_ends_earlier_leases(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(100).await;
+    let (_, cap) = capped(&world, Quantity::Requests, Period::Day, 5).await;
+    world.lease(client.balance(), 100).await;
+    world.lease(cap, 5).await;
+    world.store.renew(world.replica, START).await.unwrap();
+    let second = world.store.register_replica(START).await.unwrap();
+    assert!(second > world.replica);
+    let request = LeaseRequest {
+        budget: client.balance(),
+        at_least: 100,
+        wish: 100,
+    };
+    let fenced = world.store.lease(world.replica, request, START).await;
+    assert!(matches!(fenced, Err(StoreError::Fenced)));
+    let fenced = world.store.renew(world.replica, START).await;
+    assert!(matches!(fenced, Err(StoreError::Fenced)));
+    let granted = world.store.lease(second, request, START).await.unwrap();
+    assert_eq!(granted.amount, 100);
+    // What the first gives back is not the second's.
+    world
+        .store
+        .give_back(world.replica, &[(world.slot(client.balance()), 100)])
+        .await
+        .unwrap();
+    assert_eq!(world.balance(&client).await.reserved, Nanos::new(100));
+    world.assert_adds_up(0).await;
+}
+
+/// Leases last as long as they are renewed, and a minute longer than that; then they are gone.
+pub async fn a_replica_that_lapsed_is_fenced(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(100).await;
+    world.lease(client.balance(), 100).await;
+    let late = START.plus_seconds(LEASE_SECONDS + 59);
+    world.store.renew(world.replica, late).await.unwrap();
+    assert_eq!(world.balance(&client).await.reserved, Nanos::new(100));
+    let too_late = late.plus_seconds(LEASE_SECONDS + 61);
+    let fenced = world.store.renew(world.replica, too_late).await;
+    assert!(matches!(fenced, Err(StoreError::Fenced)));
+    assert_eq!(world.balance(&client).await.reserved, Nanos::ZERO);
+    world.assert_adds_up(0).await;
+}
+
+/// Nothing is free of what does not exist.
+pub async fn a_budget_that_does_not_exist_has_nothing_free(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let nowhere = Uuid::now_v7();
+    for id in [
+        BudgetId::Cap(nowhere),
+        BudgetId::Balance(airouter_billing::AccountId::new(nowhere)),
+    ] {
+        let budget = BudgetRef {
+            id,
+            quantity: Quantity::Nanos,
+            period: Period::None,
+        };
+        assert_eq!(world.lease(budget, 1).await, Grant { amount: 0, free: 0 });
+        assert_eq!(world.lease(budget, 0).await, Grant { amount: 0, free: 0 });
+    }
+}

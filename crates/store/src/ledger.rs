@@ -1,0 +1,101 @@
+//! The ledger: corrections by the operator, and the proof that everything adds up.
+
+use airouter_billing::{AccountId, BudgetId, Nanos, Timestamp};
+use async_trait::async_trait;
+
+use crate::clients::Balance;
+use crate::error::StoreError;
+
+/// A credit (positive) or debit (negative) of a prepaid account.
+#[derive(Clone, Debug)]
+pub struct Adjustment {
+    /// The account.
+    pub account: AccountId,
+    /// How much.
+    pub amount: Nanos,
+    /// Why.
+    pub reason: String,
+    /// Who: a login's e-mail address, or `command line`.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Something that does not add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which rule is broken.
+    pub check: Check,
+    /// Where: an account, a transaction, a request, by its id.
+    pub subject: String,
+    /// What it should be.
+    pub expected: i128,
+    /// What it is.
+    pub found: i128,
+}
+
+/// What `ledger verify` checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// The postings of a transaction sum to zero.
+    TransactionBalances,
+    /// A ledger account's balance is the sum of its postings.
+    AccountBalance,
+    /// A client's balance is what its ledger account says.
+    ClientBalance,
+    /// A client's lifetime spent and earned are what its postings say.
+    Lifetime,
+    /// The usage events of a transaction are what it posts.
+    EventsPosted,
+    /// A usage event, priced again from what it stores, comes to the same nano-dollar.
+    EventPriced,
+    /// What is reserved of a budget is the sum of its leases.
+    Reserved,
+    /// What is spent of a budget is the sum of what its usage events charged.
+    BudgetSpent,
+    /// Every posting and event belongs to a transaction that exists.
+    Orphan,
+}
+
+impl Check {
+    /// What the check is called in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TransactionBalances => "transaction_balances",
+            Self::AccountBalance => "account_balance",
+            Self::ClientBalance => "client_balance",
+            Self::Lifetime => "lifetime",
+            Self::EventsPosted => "events_posted",
+            Self::EventPriced => "event_priced",
+            Self::Reserved => "reserved",
+            Self::BudgetSpent => "budget_spent",
+            Self::Orphan => "orphan",
+        }
+    }
+}
+
+/// What a verification saw.
+#[derive(Clone, Debug, Default)]
+pub struct Verification {
+    /// Usage events that were priced again.
+    pub events: u64,
+    /// Ledger transactions that were summed.
+    pub transactions: u64,
+    /// What does not add up, at most 1,000.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those.
+    pub more_findings: u64,
+}
+
+/// The ledger.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Books a credit or a debit ([`airouter_billing::posting::adjustment`]).
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Balance, StoreError>;
+
+    /// Asks every replica to give back what its leases of this budget do not use.
+    async fn recall(&self, budget: BudgetId) -> Result<(), StoreError>;
+
+    /// Proves on a live database, in one consistent view, that everything adds up.
+    async fn verify(&self) -> Result<Verification, StoreError>;
+}

@@ -1,0 +1,32 @@
+//! What is persisted: the interface that every database adapter implements, and the suite that it must pass.
+//!
+//! An adapter persists and decides nothing: what a number means and how it is computed is settled in `airouter-billing`.
+//! The traits are split by who needs them; [`Store`] is all of them. What they mean is fixed by [`conformance`].
+
+pub mod clients;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod error;
+pub mod leases;
+pub mod ledger;
+pub mod master_accounts;
+pub mod prices;
+pub mod reports;
+pub mod settlements;
+
+pub use clients::Clients;
+pub use error::StoreError;
+pub use leases::Leases;
+pub use ledger::Ledger;
+pub use master_accounts::MasterAccounts;
+pub use prices::Prices;
+pub use reports::Reports;
+pub use settlements::Settlements;
+
+/// A database with everything in it.
+pub trait Store:
+    Clients + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements
+{
+}
+
+impl<T: Clients + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements> Store for T {}

@@ -1,0 +1,62 @@
+//! Settlement: usage events, their postings, and what is still open.
+
+use airouter_billing::event::{RequestFacts, Served};
+use airouter_billing::recovery::PendingReason;
+use airouter_billing::settlement::BudgetCharge;
+use airouter_billing::{RequestId, Timestamp, UsageEvent};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+use crate::leases::ReplicaId;
+
+/// A request whose usage is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingRequest {
+    /// The request.
+    pub request: RequestFacts,
+    /// Where it was sent.
+    pub served: Served,
+    /// Why it is pending.
+    pub reason: PendingReason,
+    /// What it holds of each budget: `from_lease` is the hold, `excess` is 0.
+    pub holds: Vec<BudgetCharge>,
+    /// When it became pending.
+    pub since: Timestamp,
+}
+
+/// What one group commit makes durable, in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct CommitBatch {
+    /// Finished requests. An event whose id is known already is ignored: it was committed before.
+    pub events: Vec<UsageEvent>,
+    /// Requests to be found again after a crash; one that is known already is replaced.
+    pub pending: Vec<PendingRequest>,
+    /// Pending requests that turned out not to have been billed. (An event removes its own pending record.)
+    pub forgotten: Vec<RequestId>,
+}
+
+impl CommitBatch {
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.pending.is_empty() && self.forgotten.is_empty()
+    }
+}
+
+/// Usage events and pending requests.
+#[async_trait]
+pub trait Settlements: Send + Sync + 'static {
+    /// Commits a batch, durably (SQLite `synchronous=FULL`): events, one ledger transaction with the postings that
+    /// [`airouter_billing::posting`] makes of them (summed by account), balances, budgets and leases. Events with an
+    /// excess are covered as far as [`airouter_billing::settlement::cover`] says, in the order of the batch, after all
+    /// the others. When it returns an error, nothing was changed, or everything was; sending the batch again is safe.
+    async fn commit(
+        &self,
+        replica: ReplicaId,
+        batch: &CommitBatch,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// All pending requests, oldest first, at most `limit`.
+    async fn pending(&self, limit: u32) -> Result<Vec<PendingRequest>, StoreError>;
+}
