@@ -1,0 +1,359 @@
+//! Admission: may this key use this model, within its limits, and can it pay? Takes the hold.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use airouter_billing::event::RequestFacts;
+use airouter_billing::hold::{self, Candidate, Decision, Hold, HoldRequest, MaxPrice, PromptSize};
+use airouter_billing::model_id::{Modifier, RequestedModel};
+use airouter_billing::plan::PriceRule;
+use airouter_billing::{BudgetRef, Nanos, Quantity, RequestId};
+use airouter_limits::{Admission, LimitKey, RateLimits, Refused};
+use airouter_store::StoreError;
+use airouter_store::clients::{KeySnapshot, ModelAccess, RequestLimits};
+use bytes::Bytes;
+use rust_decimal::Decimal;
+
+use crate::catalog::{Catalog, CatalogEntry};
+use crate::chat::usage_wish;
+use crate::gateway::Gateway;
+use crate::leases::{Holds, NoHold};
+use crate::meter::Meter;
+use crate::problem::Problem;
+use crate::session::{Moments, Session, delivery_of};
+use crate::wire::cost_raising::CostRaisingField;
+use crate::wire::media::PromptShape;
+use crate::wire::request::{self, ChatRequest, StreamUsage};
+use crate::wire::rewrite::{LimitField, OutputLimit, RewritePlan, rewrite};
+
+/// How often a hold is tried before the budget counts as too busy: each try but the last made the lease grow.
+const HOLD_TRIES: usize = 256;
+/// Bytes of text that count as a token against the tokens-a-minute limit until the real number is known.
+const TEXT_BYTES_PER_TOKEN: u64 = 4;
+
+/// A request that may be forwarded.
+pub(crate) struct Admitted {
+    pub(crate) session: Session,
+    /// The body to forward.
+    pub(crate) body: Bytes,
+    /// What a dollar of list cost is sold for; `None` where prices don't follow list costs.
+    pub(crate) price_share: Option<Decimal>,
+    /// What a stream's client wants to see of usage.
+    pub(crate) usage: StreamUsage,
+}
+
+/// A model that a request names, and what it is sold by.
+struct Wanted {
+    entry: Arc<CatalogEntry>,
+    rule: PriceRule,
+    modifier: Option<Modifier>,
+}
+
+/// Admits a request, or says what is wrong with it.
+pub(crate) async fn admit(
+    gateway: &Arc<Gateway>,
+    id: RequestId,
+    snapshot: &Arc<KeySnapshot>,
+    body: &Bytes,
+    accepted: Instant,
+) -> Result<Admitted, Problem> {
+    let request = ChatRequest::parse(body).map_err(Problem::InvalidRequest)?;
+    let place = gateway
+        .settler
+        .reserve()
+        .map_err(|_| Problem::StoreUnavailable)?;
+    let named = named_models(gateway, &request)?;
+    let wanted = wanted_models(&gateway.catalog.load(), snapshot, &named)?;
+    let rate = admit_rate(gateway, snapshot, &request)?;
+    let prompt = prompt_size(&request.prompt);
+    let masters = gateway.masters.load();
+    let candidates: Vec<_> = wanted
+        .iter()
+        .map(|wanted| Candidate {
+            model: &wanted.entry.prices,
+            rule: &wanted.rule,
+        })
+        .collect();
+    let hold_request = HoldRequest {
+        candidates: &candidates,
+        prompt: &prompt,
+        output_limit: request.output_limit(),
+        client_max_price: client_max_price(&request.max_price),
+        cost_raising_fields: cost_raising_fields(&request, &wanted),
+        cost_share: masters.dearest_cost_share(),
+        policy: &snapshot.plan.policy,
+    };
+    let (hold, holds) = take_hold(gateway, &hold_request, &snapshot.budgets).await?;
+    let first = wanted.first().ok_or(Problem::MissingModel)?;
+    let requested_model = named
+        .first()
+        .map_or_else(String::new, |name| name.to_string());
+    let body = forwarded_body(gateway, snapshot, &request, &requested_model, &hold);
+    let facts = RequestFacts {
+        id,
+        api_key: snapshot.key,
+        payer: snapshot.payer,
+        payment: snapshot.payment,
+        requested_model,
+        model_pricing: (!first.entry.prices.is_dynamic()).then_some(first.entry.prices.version),
+        plan_version: snapshot.plan.version,
+        rule: first.rule.clone(),
+        delivery: delivery_of(request.delivery),
+        admitted_at: gateway.clock.now(),
+        hold: hold.amount,
+    };
+    let price_share = first.rule.price_share(Decimal::ZERO);
+    let session = Session {
+        running: gateway.in_flight.add(facts, holds.as_charges()),
+        entry: Arc::clone(&first.entry),
+        meter: Meter::default(),
+        moments: Moments::new(accepted),
+        key_preview: snapshot.preview.as_str().into(),
+        holds,
+        rate,
+        place,
+        master: None,
+        _counted: gateway.metrics.request_started(),
+        gateway: Arc::clone(gateway),
+    };
+    Ok(Admitted {
+        session,
+        body,
+        price_share,
+        usage: usage_wish(request.delivery),
+    })
+}
+
+/// The models that a request names, the preferred one first.
+fn named_models<'a>(
+    gateway: &'a Gateway,
+    request: &'a ChatRequest<'_>,
+) -> Result<Vec<Cow<'a, str>>, Problem> {
+    let default = gateway.settings.default_model.as_deref();
+    let first = request
+        .model
+        .as_deref()
+        .or_else(|| default.filter(|_| request.models.is_empty()));
+    let fallbacks = request.models.iter().map(|model| &**model);
+    let mut named: Vec<Cow<'a, str>> = Vec::with_capacity(1 + request.models.len());
+    for model in first.into_iter().chain(fallbacks) {
+        if !named.iter().any(|known| known == model) {
+            named.push(Cow::Borrowed(model));
+        }
+    }
+    if named.is_empty() {
+        Err(Problem::MissingModel)
+    } else {
+        Ok(named)
+    }
+}
+
+/// Every model that may serve must be on sale and allowed: a fallback or a suffix is no way around.
+fn wanted_models(
+    catalog: &Catalog,
+    snapshot: &KeySnapshot,
+    named: &[Cow<'_, str>],
+) -> Result<Vec<Wanted>, Problem> {
+    named
+        .iter()
+        .map(|name| {
+            let unknown = || Problem::UnknownModel(name.to_string());
+            let model =
+                RequestedModel::resolve(name, |id| catalog.contains(id)).ok_or_else(unknown)?;
+            let entry = catalog.get(model.priced_as).ok_or_else(unknown)?;
+            let is_allowed = match &snapshot.models {
+                ModelAccess::All => true,
+                ModelAccess::Only(allowed) => allowed.iter().any(|id| id == model.priced_as),
+            };
+            if !is_allowed {
+                return Err(Problem::ModelNotAllowed(name.to_string()));
+            }
+            Ok(Wanted {
+                entry: Arc::clone(entry),
+                rule: snapshot.plan.rule_for(model.priced_as).clone(),
+                modifier: model.modifier,
+            })
+        })
+        .collect()
+}
+
+fn admit_rate(
+    gateway: &Gateway,
+    snapshot: &KeySnapshot,
+    request: &ChatRequest<'_>,
+) -> Result<Admission, Problem> {
+    let limits = |limits: &RequestLimits| RateLimits {
+        requests_per_minute: limits.requests_per_minute,
+        tokens_per_minute: limits.tokens_per_minute,
+        concurrent_requests: limits.concurrent_requests,
+    };
+    let keys = [
+        (
+            LimitKey::Key(*snapshot.key.get().as_bytes()),
+            limits(&snapshot.key_limits),
+        ),
+        (
+            LimitKey::Account(*snapshot.payer.get().as_bytes()),
+            limits(&snapshot.account_limits),
+        ),
+    ];
+    let tokens = request.prompt.text_bytes.div_ceil(TEXT_BYTES_PER_TOKEN);
+    gateway
+        .limiter
+        .admit(&keys, tokens, gateway.moment())
+        .map_err(|refused| match refused {
+            Refused::RateLimited(limited) => Problem::RateLimited(limited),
+            Refused::Full => Problem::StoreUnavailable,
+        })
+}
+
+fn prompt_size(shape: &PromptShape) -> PromptSize {
+    let linked = shape.linked_media;
+    let linked_media = [linked.images, linked.audio, linked.videos, linked.files];
+    PromptSize {
+        text_bytes: shape.text_bytes,
+        messages: u64::from(shape.messages),
+        inline_media: shape.inline_media.iter().map(|media| media.bytes).collect(),
+        linked_media: linked_media.into_iter().map(u64::from).sum(),
+    }
+}
+
+fn client_max_price(max_price: &request::MaxPrice) -> MaxPrice {
+    MaxPrice {
+        prompt: max_price.prompt,
+        completion: max_price.completion,
+        request: max_price.request,
+        image: max_price.image,
+    }
+}
+
+fn cost_raising_fields(request: &ChatRequest<'_>, wanted: &[Wanted]) -> u32 {
+    let is_online = wanted
+        .iter()
+        .any(|wanted| wanted.modifier == Some(Modifier::WebSearch));
+    let mut fields = request.cost_raising.clone();
+    if is_online {
+        fields.push(CostRaisingField::OnlineSuffix);
+    }
+    u32::try_from(fields.len()).unwrap_or(u32::MAX)
+}
+
+/// Takes the hold: decides by what this replica knows to be free, and asks the database when that is too little.
+async fn take_hold(
+    gateway: &Gateway,
+    request: &HoldRequest<'_>,
+    budgets: &[BudgetRef],
+) -> Result<(Hold, Holds), Problem> {
+    let away = |error: StoreError| {
+        tracing::warn!(%error, "a hold could not be taken");
+        Problem::StoreUnavailable
+    };
+    for _ in 0..HOLD_TRIES {
+        let free = gateway.leases.free(budgets).await.map_err(away)?;
+        match hold::decide(request, free).map_err(|_| Problem::InsufficientQuota {
+            affordable_tokens: 0,
+        })? {
+            Decision::Unaffordable {
+                affordable_tokens,
+                needed,
+            } => {
+                match short_budget(gateway, budgets, needed) {
+                    // Somebody may have paid in since it was last asked.
+                    Some((budget, missing)) => {
+                        gateway
+                            .leases
+                            .ask(budget, needed.get(), missing)
+                            .await
+                            .map_err(away)?;
+                    }
+                    None => return Err(Problem::InsufficientQuota { affordable_tokens }),
+                }
+            }
+            Decision::Hold(hold) => match gateway.leases.take(budgets, hold.amount) {
+                Ok(holds) => return Ok((hold, holds)),
+                Err(NoHold::Dry {
+                    budget,
+                    amount,
+                    shortfall,
+                }) => {
+                    gateway
+                        .leases
+                        .ask(budget, amount, shortfall)
+                        .await
+                        .map_err(away)?;
+                }
+                Err(NoHold::Exhausted(budget)) => return Err(exhausted(gateway, budget, request)),
+            },
+        }
+    }
+    Err(Problem::StoreUnavailable)
+}
+
+/// A money budget that lacks `needed` and has not just said so, and what it lacks.
+fn short_budget(
+    gateway: &Gateway,
+    budgets: &[BudgetRef],
+    needed: Nanos,
+) -> Option<(BudgetRef, i64)> {
+    budgets
+        .iter()
+        .filter(|budget| budget.quantity == Quantity::Nanos)
+        .find_map(|budget| {
+            let is_short = gateway.leases.free_of(*budget) < needed.get();
+            let is_refused = gateway.leases.is_refused(*budget, needed.get());
+            (is_short && !is_refused)
+                .then(|| (*budget, gateway.leases.missing(*budget, needed.get())))
+        })
+}
+
+fn exhausted(gateway: &Gateway, budget: BudgetRef, request: &HoldRequest<'_>) -> Problem {
+    let now = gateway.clock.now();
+    match budget.quantity {
+        Quantity::Requests => Problem::RequestBudgetSpent {
+            retry_after_seconds: budget
+                .period
+                .end(now)
+                .map(|end| end.micros_since(now).div_ceil(1_000_000)),
+        },
+        Quantity::Nanos => {
+            let free = Nanos::new(gateway.leases.free_of(budget));
+            let affordable_tokens = match hold::decide(request, Some(free)) {
+                Ok(Decision::Unaffordable {
+                    affordable_tokens, ..
+                }) => affordable_tokens,
+                Ok(Decision::Hold(hold)) => hold.output_limit.unwrap_or(0),
+                Err(_) => 0,
+            };
+            Problem::InsufficientQuota { affordable_tokens }
+        }
+    }
+}
+
+/// What goes upstream: the client's body, with the limits that the hold rests on and the tenant's pseudonym.
+fn forwarded_body(
+    gateway: &Gateway,
+    snapshot: &KeySnapshot,
+    request: &ChatRequest<'_>,
+    model: &str,
+    hold: &Hold,
+) -> Bytes {
+    let pseudonym = gateway.pseudonyms.of(snapshot.payer.get().as_bytes());
+    let names_a_model = request.model.is_some() || !request.models.is_empty();
+    let plan = RewritePlan {
+        model: (!names_a_model).then_some(model),
+        output_limit: hold.output_limit.map(|tokens| OutputLimit {
+            tokens,
+            added_as: LimitField::MaxTokens,
+        }),
+        max_price: request::MaxPrice {
+            prompt: hold.max_price.prompt,
+            completion: hold.max_price.completion,
+            request: hold.max_price.request,
+            image: hold.max_price.image,
+            audio: None,
+        },
+        user: Some(pseudonym.as_str()),
+    };
+    rewrite(request, &plan).into()
+}

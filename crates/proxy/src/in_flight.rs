@@ -1,0 +1,158 @@
+//! Requests that run: those older than a second are written down, so that a crash forgets none (design §3, Crash).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use airouter_billing::Timestamp;
+use airouter_billing::event::{RequestFacts, Served};
+use airouter_billing::recovery::PendingReason;
+use airouter_billing::settlement::BudgetCharge;
+use airouter_store::settlements::PendingRequest;
+
+use crate::settle::Settler;
+
+/// A request is written down at this age. The promise is one second; this leaves time for the commit.
+const WRITE_DOWN_AFTER_MICROS: u64 = 700_000;
+
+/// One request that runs.
+pub(crate) struct Running {
+    facts: RequestFacts,
+    holds: Vec<BudgetCharge>,
+    state: Mutex<State>,
+}
+
+/// Whether the database knows of a request that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WrittenDown {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
+#[derive(Default)]
+struct State {
+    served: Option<Served>,
+    written: Written,
+    is_settled: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Written {
+    #[default]
+    Not,
+    WithoutGeneration,
+    Whole,
+}
+
+impl Running {
+    /// What is known since its admission.
+    pub(crate) fn facts(&self) -> &RequestFacts {
+        &self.facts
+    }
+
+    /// It was sent to a master account, or its generation became known.
+    pub(crate) fn served_by(&self, served: Served) {
+        self.lock().served = Some(served);
+    }
+
+    /// It is about to be settled: from now on it is not written down any more. Returns whether it was.
+    pub(crate) fn settled(&self) -> WrittenDown {
+        let mut state = self.lock();
+        state.is_settled = true;
+        if state.written == Written::Not {
+            WrittenDown::No
+        } else {
+            WrittenDown::Yes
+        }
+    }
+
+    /// Writes it down if that is due. Returns whether it has to be looked at again.
+    fn write_down(&self, settler: &Settler, now: Timestamp) -> bool {
+        let mut state = self.lock();
+        if state.is_settled || state.written == Written::Whole {
+            return false;
+        }
+        let Some(served) = &state.served else {
+            return true;
+        };
+        let written = match served.generation_id {
+            Some(_) => Written::Whole,
+            None => Written::WithoutGeneration,
+        };
+        if written == state.written {
+            return true;
+        }
+        let pending = PendingRequest {
+            request: self.facts.clone(),
+            served: served.clone(),
+            reason: PendingReason::InFlight,
+            holds: self.holds.clone(),
+            since: now,
+        };
+        // Handed over under the lock: the settlement, which takes it first, can only come behind.
+        if settler.note_in_flight(pending) {
+            state.written = written;
+        }
+        state.written != Written::Whole
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shards of [`InFlight`], so that requests don't meet at one lock.
+const SHARDS: usize = 16;
+
+/// All requests that run.
+#[derive(Default)]
+pub(crate) struct InFlight {
+    /// Oldest first.
+    young: [Mutex<VecDeque<Weak<Running>>>; SHARDS],
+    old: Mutex<Vec<Weak<Running>>>,
+}
+
+impl InFlight {
+    /// A request was admitted.
+    pub(crate) fn add(&self, facts: RequestFacts, holds: Vec<BudgetCharge>) -> Arc<Running> {
+        // The last byte of a UUID is random.
+        let shard = &self.young[usize::from(facts.id.get().as_bytes()[15]) % SHARDS];
+        let running = Arc::new(Running {
+            facts,
+            holds,
+            state: Mutex::default(),
+        });
+        let mut young = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        young.push_back(Arc::downgrade(&running));
+        running
+    }
+
+    /// Writes down what has become old enough. Called every tenth of a second.
+    pub(crate) fn write_down(&self, settler: &Settler, now: Timestamp) {
+        let mut old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
+        for shard in &self.young {
+            old.extend(take_grown(shard, now));
+        }
+        old.retain(|running| {
+            running
+                .upgrade()
+                .is_some_and(|running| running.write_down(settler, now))
+        });
+    }
+}
+
+fn take_grown(shard: &Mutex<VecDeque<Weak<Running>>>, now: Timestamp) -> Vec<Weak<Running>> {
+    let mut young = shard.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut grown = Vec::new();
+    while let Some(first) = young.front() {
+        if let Some(running) = first.upgrade() {
+            if now.micros_since(running.facts.admitted_at) < WRITE_DOWN_AFTER_MICROS {
+                break;
+            }
+            grown.push(Weak::clone(first));
+        }
+        young.pop_front();
+    }
+    grown
+}

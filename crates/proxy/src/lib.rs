@@ -1,0 +1,49 @@
+//! The data plane: hyper in, hyper out, and the bill in between.
+//!
+//! The way of a request, stage by stage, each in a file of its own:
+//!
+//! | stage | file | I/O |
+//! | --- | --- | --- |
+//! | accept | [`server`], `service`, [`route`] | the client's socket |
+//! | authenticate | `service`, [`keys`] | none, but for a key that is not in the cache |
+//! | read | `read_body`, [`wire::request`] | the client's socket |
+//! | admit | `admit`, [`leases`] | none, but for a lease that runs dry |
+//! | choose | [`masters`] | none |
+//! | forward | `forward`, [`upstream`] | the upstream's socket |
+//! | relay and meter | [`relay`], `events`, `meter`, [`wire`] | both sockets |
+//! | settle | `session`, [`settle`] | one group commit for many requests |
+//!
+//! Beside them, `in_flight` writes down what runs for long, `resolver` finds out what requests cost whose usage did not
+//! come, and `changes` follows the database.
+
+mod account;
+mod admit;
+pub mod body;
+pub mod catalog;
+mod changes;
+mod chat;
+pub mod clock;
+mod events;
+mod forward;
+pub mod gateway;
+mod health;
+mod in_flight;
+pub mod keys;
+pub mod leases;
+pub mod masters;
+mod meter;
+pub mod metrics;
+mod models;
+pub mod problem;
+mod rate_headers;
+mod read_body;
+pub mod relay;
+mod resolver;
+pub mod route;
+pub mod server;
+mod service;
+mod session;
+pub mod settle;
+mod stall;
+pub mod upstream;
+pub mod wire;

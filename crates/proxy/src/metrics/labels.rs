@@ -1,0 +1,187 @@
+//! The closed sets of label values: what is counted can only be one of these.
+
+use airouter_openrouter::Fault;
+
+/// Declares an enum whose variants are label values; `ALL` lists them in order, so that `variant as usize` is an index.
+macro_rules! label_set {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every one, in order.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$variant),+];
+
+            /// The label's value.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+label_set! {
+    /// Why a request was refused before anything went upstream.
+    Refusal {
+        /// 400: the body or a header can't be accepted.
+        BadRequest = "bad_request",
+        /// 401: no key, or not in the form of one.
+        KeyMissing = "key_missing",
+        /// 401: nobody knows the key.
+        KeyUnknown = "key_unknown",
+        /// 401: the key was revoked, has expired, or its account is disabled.
+        KeyRevoked = "key_revoked",
+        /// 402: the balance or a limit in money does not cover the request.
+        InsufficientFunds = "insufficient_funds",
+        /// 403: the key may not use the model.
+        ModelNotAllowed = "model_not_allowed",
+        /// 404: the model is unknown, hidden or not priced.
+        ModelNotFound = "model_not_found",
+        /// 404 or 405: there is no such route.
+        RouteNotFound = "route_not_found",
+        /// 408: the body came too slowly.
+        BodyTimeout = "body_timeout",
+        /// 413: the body is too large.
+        BodyTooLarge = "body_too_large",
+        /// 429: too many requests a minute.
+        RequestRate = "request_rate",
+        /// 429: too many tokens a minute.
+        TokenRate = "token_rate",
+        /// 429: too many requests at the same time.
+        Concurrency = "concurrency",
+        /// 429: a budget of requests is spent.
+        RequestBudget = "request_budget",
+        /// 503: the database is away, no price book is in force, or the process is stopping.
+        NotReady = "not_ready",
+        /// 503 or 429: no master account can serve.
+        NoUpstream = "no_upstream",
+    }
+}
+
+label_set! {
+    /// What went wrong at or on the way to the upstream.
+    FaultKind {
+        /// The master account's key is not accepted.
+        BadKey = "bad_key",
+        /// The master account can't pay.
+        NoCredit = "no_credit",
+        /// The key's own spending limit is reached.
+        KeyLimited = "key_limited",
+        /// The upstream limits the master account's rate.
+        AccountRateLimited = "account_rate_limited",
+        /// The master account isn't permitted to do this.
+        NotPermitted = "not_permitted",
+        /// A provider limits the rate.
+        ProviderRateLimited = "provider_rate_limited",
+        /// A provider or the upstream failed.
+        ProviderFailed = "provider_failed",
+        /// It took too long.
+        Timeout = "timeout",
+        /// The request itself was refused.
+        Request = "request",
+        /// No connection: name, address, route or TLS.
+        Connect = "connect",
+        /// The connection broke, before or during the answer.
+        Broken = "broken",
+        /// The answer can't be read.
+        BadAnswer = "bad_answer",
+    }
+}
+
+impl From<Fault> for FaultKind {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::BadKey => Self::BadKey,
+            Fault::NoCredit => Self::NoCredit,
+            Fault::KeyLimited => Self::KeyLimited,
+            Fault::AccountRateLimited { .. } => Self::AccountRateLimited,
+            Fault::NotPermitted => Self::NotPermitted,
+            Fault::ProviderRateLimited { .. } => Self::ProviderRateLimited,
+            Fault::ProviderFailed => Self::ProviderFailed,
+            Fault::Timeout => Self::Timeout,
+            Fault::Request => Self::Request,
+        }
+    }
+}
+
+label_set! {
+    /// What must not happen, and what the operator should look at when it does.
+    Alarm {
+        /// The upstream billed nothing for output of a model that has a price.
+        FreeOutput = "free_output",
+        /// A price above its hold: the bound was wrong.
+        PriceAboveHold = "price_above_hold",
+        /// The upstream reported a negative or unreadable cost.
+        BadCost = "bad_cost",
+        /// The reported cost is far from tokens × price book.
+        CostMismatch = "cost_mismatch",
+        /// An answer came to its end without a usage.
+        UsageMissing = "usage_missing",
+        /// The database refused a batch of usage events.
+        CommitRefused = "commit_refused",
+    }
+}
+
+label_set! {
+    /// Kinds of tokens; `cached` is part of `prompt`, `reasoning` of `completion`.
+    TokenKind {
+        /// All tokens of prompts.
+        Prompt = "prompt",
+        /// All tokens of answers.
+        Completion = "completion",
+        /// Prompt tokens read from a cache.
+        Cached = "cached",
+        /// Answer tokens spent on reasoning.
+        Reasoning = "reasoning",
+    }
+}
+
+label_set! {
+    /// Quantities that go up and down.
+    Gauge {
+        /// Requests that were admitted and are not finished.
+        RequestsInFlight = "airouter_requests_in_flight",
+        /// Open client connections.
+        OpenConnections = "airouter_open_connections",
+        /// Nano-dollars held for requests in flight, summed over budgets.
+        HeldNanodollars = "airouter_held_nanodollars",
+        /// Nano-dollars leased by this process, summed over budgets.
+        LeasedNanodollars = "airouter_leased_nanodollars",
+        /// Leases of this process.
+        Leases = "airouter_leases",
+        /// Usage events that wait for their group commit.
+        SettlementQueue = "airouter_settlement_queue_events",
+        /// Requests whose usage is still being asked for.
+        PendingRequests = "airouter_pending_requests",
+        /// Keys in the cache of account snapshots, unknown ones too.
+        KeyCacheEntries = "airouter_key_cache_entries",
+        /// Models on sale.
+        ModelsOnSale = "airouter_models_on_sale",
+        /// 1 when requests are accepted, 0 when not.
+        Ready = "airouter_ready",
+    }
+}
+
+impl Gauge {
+    pub(super) const fn help(self) -> &'static str {
+        match self {
+            Self::RequestsInFlight => "Requests that were admitted and are not finished.",
+            Self::OpenConnections => "Open client connections.",
+            Self::HeldNanodollars => {
+                "Nano-dollars held for requests in flight, summed over budgets."
+            }
+            Self::LeasedNanodollars => "Nano-dollars leased by this process, summed over budgets.",
+            Self::Leases => "Leases of this process.",
+            Self::SettlementQueue => "Usage events that wait for their group commit.",
+            Self::PendingRequests => "Requests whose usage is still being asked for.",
+            Self::KeyCacheEntries => "Keys in the cache of account snapshots, unknown ones too.",
+            Self::ModelsOnSale => "Models on sale.",
+            Self::Ready => "1 when requests are accepted, 0 when not.",
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What is counted by model and by master account, behind handles that were resolved beforehand: a request looks up no
+//! label.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use airouter_billing::event::{Delivery, Ending};
+use airouter_billing::{Nanos, Outcome, UsageEvent};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
+
+use super::labels::{FaultKind, TokenKind};
+use super::register::{counter_by, gauge_by};
+
+/// Models with a label of their own; all others share one.
+pub(super) const MOST_MODELS: usize = 200;
+/// Master accounts with a label of their own; all others share one.
+pub(super) const MOST_MASTER_ACCOUNTS: usize = 50;
+/// For so many master accounts the series of every model exist from the start. An operator with more has enough series
+/// as it is: theirs appear with the first request.
+const PREPARED_MASTER_ACCOUNTS: usize = 4;
+/// The label of whatever has none of its own.
+const OTHER: &str = "other";
+
+/// The metrics of one model; kept in its catalog entry.
+#[derive(Debug)]
+pub struct ModelMetrics {
+    label: String,
+    tokens: [IntCounter; TokenKind::ALL.len()],
+    /// By the index of the master account.
+    routes: [OnceLock<Route>; MOST_MASTER_ACCOUNTS + 1],
+}
+
+/// The metrics of one master account; kept beside its key.
+#[derive(Debug)]
+pub struct MasterMetrics {
+    label: String,
+    index: usize,
+    pub(super) faults: [IntCounter; FaultKind::ALL.len()],
+    put_aside: IntGauge,
+}
+
+impl MasterMetrics {
+    /// Shows whether the master account is put aside: 1 if it is, 0 if not.
+    pub fn set_put_aside(&self, put_aside: i64) {
+        self.put_aside.set(put_aside);
+    }
+}
+
+/// What is counted for one model at one master account.
+#[derive(Debug)]
+struct Route {
+    requests: [[IntCounter; Ending::ALL.len()]; 2],
+    list_cost: IntCounter,
+    cost: IntCounter,
+    price: IntCounter,
+    margin: IntCounter,
+    deficit: IntCounter,
+}
+
+/// All models and master accounts that have handles.
+#[derive(Debug)]
+pub(super) struct Routes {
+    series: Series,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    models: HashMap<String, Arc<ModelMetrics>>,
+    masters: HashMap<String, Arc<MasterMetrics>>,
+    other_model: Option<Arc<ModelMetrics>>,
+    other_master: Option<Arc<MasterMetrics>>,
+}
+
+#[derive(Debug)]
+struct Series {
+    requests: IntCounterVec,
+    tokens: IntCounterVec,
+    list_cost: IntCounterVec,
+    cost: IntCounterVec,
+    price: IntCounterVec,
+    margin: IntCounterVec,
+    deficit: IntCounterVec,
+    faults: IntCounterVec,
+    put_aside: IntGaugeVec,
+}
+
+impl Routes {
+    pub(super) fn new(registry: &Registry) -> Result<Self> {
+        Ok(Self {
+            series: Series::new(registry)?,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The handle of a model. Beyond [`MOST_MODELS`] it is the one of `other`.
+    pub(super) fn model(&self, id: &str) -> Arc<ModelMetrics> {
+        let mut guard = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut *guard;
+        if let Some(model) = known.models.get(id) {
+            return Arc::clone(model);
+        }
+        if known.models.len() >= MOST_MODELS {
+            let other = known
+                .other_model
+                .get_or_insert_with(|| Arc::new(self.series.model(OTHER)));
+            return Arc::clone(other);
+        }
+        let model = Arc::new(self.series.model(id));
+        for master in known.masters.values() {
+            self.prepare(&model, master);
+        }
+        known.models.insert(id.to_owned(), Arc::clone(&model));
+        model
+    }
+
+    /// The handle of a master account. Beyond [`MOST_MASTER_ACCOUNTS`] it is the one of `other`.
+    pub(super) fn master(&self, name: &str) -> Arc<MasterMetrics> {
+        let mut guard = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut *guard;
+        if let Some(master) = known.masters.get(name) {
+            return Arc::clone(master);
+        }
+        let index = known.masters.len();
+        if index >= MOST_MASTER_ACCOUNTS {
+            let other = known
+                .other_master
+                .get_or_insert_with(|| Arc::new(self.series.master(OTHER, MOST_MASTER_ACCOUNTS)));
+            return Arc::clone(other);
+        }
+        let master = Arc::new(self.series.master(name, index));
+        for model in known.models.values() {
+            self.prepare(model, &master);
+        }
+        known.masters.insert(name.to_owned(), Arc::clone(&master));
+        master
+    }
+
+    fn prepare(&self, model: &ModelMetrics, master: &MasterMetrics) {
+        if master.index < PREPARED_MASTER_ACCOUNTS {
+            self.route(model, master);
+        }
+    }
+
+    fn route<'a>(&self, model: &'a ModelMetrics, master: &MasterMetrics) -> &'a Route {
+        model.routes[master.index].get_or_init(|| self.series.route(&model.label, &master.label))
+    }
+
+    pub(super) fn request_finished(
+        &self,
+        model: &ModelMetrics,
+        master: &MasterMetrics,
+        delivery: Delivery,
+        ending: Ending,
+    ) {
+        self.route(model, master).requests[delivery as usize][ending as usize].inc();
+    }
+
+    /// Tokens, and the money of a request that is charged. What is lost is counted by its reason.
+    pub(super) fn usage_booked(
+        &self,
+        model: &ModelMetrics,
+        master: &MasterMetrics,
+        event: &UsageEvent,
+    ) {
+        for kind in TokenKind::ALL {
+            let count = match kind {
+                TokenKind::Prompt => event.tokens.prompt,
+                TokenKind::Completion => event.tokens.completion,
+                TokenKind::Cached => event.tokens.cached,
+                TokenKind::Reasoning => event.tokens.reasoning,
+            };
+            model.tokens[kind as usize].inc_by(count);
+        }
+        let route = self.route(model, master);
+        // The list cost is what the upstream billed, whoever bears it. One that is out of range is refused elsewhere.
+        route.list_cost.inc_by(nanodollars(
+            Nanos::round_half_even(event.list_cost).unwrap_or_default(),
+        ));
+        if event.outcome == Outcome::Charged {
+            route.cost.inc_by(nanodollars(event.cost));
+            route.price.inc_by(nanodollars(event.price));
+            let margin = event.price.saturating_sub(event.cost);
+            route.margin.inc_by(nanodollars(margin));
+            route.deficit.inc_by(nanodollars(-margin));
+        }
+    }
+}
+
+/// A counter only grows: what is below zero counts as nothing.
+pub(super) fn nanodollars(amount: Nanos) -> u64 {
+    u64::try_from(amount.get()).unwrap_or(0)
+}
+
+impl Series {
+    fn new(registry: &Registry) -> Result<Self> {
+        let by_route =
+            |name: &str, help: &str| counter_by(registry, name, help, &["model", "master_account"]);
+        Ok(Self {
+            requests: counter_by(
+                registry,
+                "airouter_requests_total",
+                "Requests that were served, by how the answer was sent and how it ended for the client.",
+                &["model", "master_account", "delivery", "ending"],
+            )?,
+            tokens: counter_by(
+                registry,
+                "airouter_tokens_total",
+                "Tokens by kind; cached is part of prompt, reasoning of completion.",
+                &["model", "kind"],
+            )?,
+            list_cost: by_route(
+                "airouter_list_cost_nanodollars_total",
+                "What the upstream says that requests cost, losses included, in nano-dollars.",
+            )?,
+            cost: by_route(
+                "airouter_cost_nanodollars_total",
+                "What charged requests cost the operator, in nano-dollars.",
+            )?,
+            price: by_route(
+                "airouter_price_nanodollars_total",
+                "What clients were asked to pay, in nano-dollars.",
+            )?,
+            margin: by_route(
+                "airouter_margin_nanodollars_total",
+                "Price minus cost of the requests whose price was above their cost, in nano-dollars.",
+            )?,
+            deficit: by_route(
+                "airouter_deficit_nanodollars_total",
+                "Cost minus price of the requests whose price was below their cost, in nano-dollars.",
+            )?,
+            faults: counter_by(
+                registry,
+                "airouter_upstream_faults_total",
+                "What went wrong at or on the way to the upstream.",
+                &["master_account", "kind"],
+            )?,
+            put_aside: gauge_by(
+                registry,
+                "airouter_master_account_put_aside",
+                "1 while a master account is put aside after a fault of its own, 0 while it serves.",
+                &["master_account"],
+            )?,
+        })
+    }
+
+    fn model(&self, label: &str) -> ModelMetrics {
+        ModelMetrics {
+            label: label.to_owned(),
+            tokens: TokenKind::ALL.map(|kind| self.tokens.with_label_values(&[label, kind.name()])),
+            routes: [const { OnceLock::new() }; MOST_MASTER_ACCOUNTS + 1],
+        }
+    }
+
+    fn master(&self, label: &str, index: usize) -> MasterMetrics {
+        MasterMetrics {
+            label: label.to_owned(),
+            index,
+            faults: FaultKind::ALL.map(|kind| self.faults.with_label_values(&[label, kind.name()])),
+            put_aside: self.put_aside.with_label_values(&[label]),
+        }
+    }
+
+    fn route(&self, model: &str, master: &str) -> Route {
+        let money = |counters: &IntCounterVec| counters.with_label_values(&[model, master]);
+        Route {
+            requests: [Delivery::Whole, Delivery::Streamed].map(|delivery| {
+                Ending::ALL.map(|ending| {
+                    self.requests.with_label_values(&[
+                        model,
+                        master,
+                        delivery.name(),
+                        ending.name(),
+                    ])
+                })
+            }),
+            list_cost: money(&self.list_cost),
+            cost: money(&self.cost),
+            price: money(&self.price),
+            margin: money(&self.margin),
+            deficit: money(&self.deficit),
+        }
+    }
+}

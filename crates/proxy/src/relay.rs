@@ -1,0 +1,309 @@
+//! The relay of a stream: events go on as they come, what the upstream says of money stays here, and the end is sent when
+//! the usage is durable.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use airouter_billing::event::Ending;
+use bytes::Bytes;
+use tokio::time::Sleep;
+
+use crate::events::{EventFilter, Passed, StreamEnd};
+use crate::forward::OpenStream;
+use crate::gateway::Timeouts;
+use crate::problem::Problem;
+use crate::route::Surface;
+use crate::session::{Session, Settled};
+use crate::settle::NotDurable;
+use crate::upstream::UpstreamBody;
+use crate::wire::request::StreamUsage;
+use crate::wire::sse::{self, EventSplitter};
+
+/// A comment that keeps the connection alive; readers ignore it.
+const HEARTBEAT: Bytes = Bytes::from_static(b": AIROUTER PROCESSING\n\n");
+
+/// How the client wants its stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) surface: Surface,
+    pub(crate) usage: StreamUsage,
+}
+
+/// The body of a streamed answer.
+pub struct Relay {
+    out: VecDeque<Bytes>,
+    stage: Stage,
+}
+
+enum Stage {
+    Streaming(Box<Active>),
+    Ending(Closing),
+    Finished,
+}
+
+/// The usage is being committed; the end waits for it.
+struct Closing {
+    commit: Pin<Box<dyn Future<Output = Result<(), NotDurable>> + Send>>,
+    surface: Surface,
+}
+
+/// A stream that runs.
+struct Active {
+    body: UpstreamBody,
+    splitter: EventSplitter,
+    filter: EventFilter,
+    session: Session,
+    wish: Wish,
+    timeouts: Timeouts,
+    tick: Pin<Box<Sleep>>,
+    last_sent: Instant,
+    last_received: Instant,
+}
+
+impl Relay {
+    pub(crate) fn new(session: Session, stream: OpenStream, wish: Wish) -> Self {
+        let timeouts = session.gateway.settings.timeouts;
+        let now = Instant::now();
+        let OpenStream {
+            body,
+            splitter,
+            first,
+        } = stream;
+        let mut active = Box::new(Active {
+            body,
+            splitter,
+            filter: EventFilter::default(),
+            session,
+            wish,
+            timeouts,
+            tick: Box::pin(tokio::time::sleep(
+                timeouts.heartbeat.min(timeouts.upstream_idle),
+            )),
+            last_sent: now,
+            last_received: now,
+        });
+        let mut out = VecDeque::new();
+        let mut end = None;
+        if let Some(frame) = first {
+            let Active {
+                filter, session, ..
+            } = &mut *active;
+            end = match filter.pass(frame, session, &mut out) {
+                Passed::On => active.pass_frames(&mut out),
+                Passed::End(end) => Some(end),
+            };
+        }
+        match end {
+            None => Self {
+                out,
+                stage: Stage::Streaming(active),
+            },
+            Some(end) => {
+                let stage = Stage::Ending(active.finish(end, &mut out));
+                Self { out, stage }
+            }
+        }
+    }
+
+    /// The next bytes for the client.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(bytes) = self.out.pop_front() {
+                if let Stage::Streaming(active) = &mut self.stage {
+                    active.note_sent();
+                }
+                return Poll::Ready(Some(bytes));
+            }
+            match &mut self.stage {
+                Stage::Finished => return Poll::Ready(None),
+                Stage::Ending(ending) => {
+                    let durable = std::task::ready!(ending.commit.as_mut().poll(context));
+                    if durable.is_err() {
+                        self.out
+                            .push_back(Problem::NotDurable.into_event(ending.surface));
+                    } else {
+                        self.out.push_back(Bytes::from_static(sse::DONE));
+                    }
+                    self.stage = Stage::Finished;
+                }
+                Stage::Streaming(active) => {
+                    let end = std::task::ready!(active.poll(context, &mut self.out));
+                    if let Some(end) = end {
+                        self.end(end);
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, end: StreamEnd) {
+        if let Stage::Streaming(active) = std::mem::replace(&mut self.stage, Stage::Finished) {
+            self.stage = Stage::Ending(active.finish(end, &mut self.out));
+        }
+    }
+}
+
+/// The client has gone: what the upstream bills is found out all the same.
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Stage::Streaming(active) = std::mem::replace(&mut self.stage, Stage::Finished) {
+            active
+                .session
+                .gateway
+                .tracker
+                .clone()
+                .spawn(active.client_gone());
+        }
+    }
+}
+
+impl Active {
+    /// Moves events from the upstream to `out`. Ready with `None` when there is something to send, with an end when the
+    /// stream has ended.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut VecDeque<Bytes>,
+    ) -> Poll<Option<StreamEnd>> {
+        loop {
+            match self.body.poll_bytes(context) {
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.last_received = Instant::now();
+                    self.splitter.feed(bytes);
+                    let end = self.pass_frames(out);
+                    if end.is_some() || !out.is_empty() {
+                        return Poll::Ready(end);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(StreamEnd::Broken)),
+                Poll::Ready(None) => return Poll::Ready(Some(self.pass_rest(out))),
+                Poll::Pending => {
+                    std::task::ready!(self.tick.as_mut().poll(context));
+                    if let Some(end) = self.ticked(out) {
+                        return Poll::Ready(Some(end));
+                    }
+                    if !out.is_empty() {
+                        return Poll::Ready(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pass_frames(&mut self, out: &mut VecDeque<Bytes>) -> Option<StreamEnd> {
+        while let Some(frame) = self.splitter.next_frame() {
+            if let Passed::End(end) = self.filter.pass(frame, &mut self.session, out) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// The upstream closed: what it left unfinished still counts.
+    fn pass_rest(&mut self, out: &mut VecDeque<Bytes>) -> StreamEnd {
+        while let Some(frame) = self.splitter.finish() {
+            if let Passed::End(end) = self.filter.pass(frame, &mut self.session, out) {
+                return end;
+            }
+        }
+        self.filter.end_without_done()
+    }
+
+    fn ticked(&mut self, out: &mut VecDeque<Bytes>) -> Option<StreamEnd> {
+        let now = Instant::now();
+        if now.duration_since(self.last_received) >= self.timeouts.upstream_idle {
+            return Some(StreamEnd::Broken);
+        }
+        let quiet_for = now.duration_since(self.last_sent);
+        if quiet_for >= self.timeouts.heartbeat && !self.filter.is_inside_event() {
+            out.push_back(HEARTBEAT);
+            self.last_sent = now;
+        }
+        let next_heartbeat = self.last_sent + self.timeouts.heartbeat;
+        let idle_end = self.last_received + self.timeouts.upstream_idle;
+        // A heartbeat that is due inside an event waits for its end.
+        let least = now + self.timeouts.heartbeat / 8;
+        self.tick
+            .as_mut()
+            .reset(next_heartbeat.min(idle_end).max(least).into());
+        None
+    }
+
+    fn note_sent(&mut self) {
+        self.last_sent = Instant::now();
+        if self.session.moments.client_first.is_none() {
+            self.session.moments.client_first = Some(self.last_sent);
+        }
+    }
+
+    /// Settles, and writes what comes before the end of the stream.
+    fn finish(self, end: StreamEnd, out: &mut VecDeque<Bytes>) -> Closing {
+        let Self {
+            filter,
+            mut session,
+            wish,
+            ..
+        } = self;
+        let now = Instant::now();
+        session.moments.upstream_last = Some(now);
+        session.moments.client_first.get_or_insert(now);
+        let surface = wish.surface;
+        let ending = match end {
+            StreamEnd::Complete => Ending::Complete,
+            StreamEnd::Failed | StreamEnd::Broken => Ending::UpstreamFailed,
+        };
+        if let Some(problem) = end.problem() {
+            out.push_back(problem.into_event(surface));
+        }
+        let Settled { price, commit } = session.settle(ending);
+        if let Some(price) = price.filter(|_| ending == Ending::Complete) {
+            out.extend(filter.usage_event(price, wish));
+        }
+        Closing {
+            commit: Box::pin(commit.durable()),
+            surface,
+        }
+    }
+
+    /// Cancels the upstream where that stops its billing, else reads on to the end; then settles.
+    async fn client_gone(mut self: Box<Self>) {
+        if self.filter.cancelling_stops_billing(&self.session) {
+            let Self { session, body, .. } = *self;
+            drop(body);
+            settle_quietly(session).await;
+            return;
+        }
+        let drained = tokio::time::timeout(self.timeouts.drain, self.drain()).await;
+        if drained.is_err() {
+            tracing::warn!(request = %self.session.id(), "an answer nobody reads was cut off");
+        }
+        settle_quietly(self.session).await;
+    }
+
+    async fn drain(&mut self) {
+        let mut out = VecDeque::new();
+        loop {
+            let step = std::future::poll_fn(|context| self.poll(context, &mut out)).await;
+            out.clear();
+            if step.is_some() {
+                return;
+            }
+        }
+    }
+}
+
+async fn settle_quietly(session: Session) {
+    let id = session.id();
+    if session
+        .settle(Ending::ClientGone)
+        .commit
+        .durable()
+        .await
+        .is_err()
+    {
+        tracing::error!(request = %id, "the usage of an answer could not be made durable");
+    }
+}

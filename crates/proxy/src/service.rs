@@ -1,0 +1,129 @@
+//! Answers one request: finds the route, authenticates, hands over, and tells what went wrong.
+
+use std::sync::Arc;
+
+use airouter_auth::KeyHash;
+use airouter_billing::RequestId;
+use airouter_store::clients::{Access, KeySnapshot};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use crate::body::AnswerBody;
+use crate::gateway::Gateway;
+use crate::problem::Problem;
+use crate::route::{self, Route, Surface};
+use crate::{account, chat, health, models};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where keys of other services go.
+const OTHER_KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+
+/// Answers a request. Never fails: what goes wrong is an answer too.
+pub(crate) async fn answer(
+    gateway: Arc<Gateway>,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let id = RequestId::new(Uuid::now_v7());
+    let uri = request.uri().clone();
+    let (surface, route) = route::find(request.method(), uri.path(), uri.query());
+    let answered = match route {
+        Ok(route) => hand_over(&gateway, id, surface, route, request).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = answered.unwrap_or_else(|problem| {
+        gateway.metrics.request_refused(problem.refusal());
+        tracing::info!(
+            target: "airouter::request",
+            request = %id,
+            status = problem.status().as_u16(),
+            code = problem.code(),
+            "refused"
+        );
+        problem.into_response(surface)
+    });
+    // A UUID is always a header value.
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+async fn hand_over(
+    gateway: &Arc<Gateway>,
+    id: RequestId,
+    surface: Surface,
+    route: Route<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Problem> {
+    match route {
+        Route::Health => return Ok(health::service(gateway)),
+        Route::DatabaseHealth => return Ok(health::database(gateway).await),
+        _ => {}
+    }
+    let snapshot = authenticate(gateway, request.headers(), request.uri().query()).await?;
+    match route {
+        Route::ChatCompletions => chat::complete(gateway, id, surface, &snapshot, request).await,
+        Route::Models => Ok(models::list(gateway, surface, &snapshot)),
+        Route::Model(model) => models::one(gateway, surface, &snapshot, &model),
+        Route::Key => account::key(gateway, &snapshot).await,
+        Route::Credits => account::credits(gateway, &snapshot).await,
+        Route::Generation(generation) => {
+            account::generation(gateway, &snapshot, generation.as_deref()).await
+        }
+        Route::Health | Route::DatabaseHealth => Err(Problem::UnknownPath),
+    }
+}
+
+async fn authenticate(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Arc<KeySnapshot>, Problem> {
+    let hash = KeyHash::of_presented(presented(headers, query)?).map_err(|_| {
+        Problem::InvalidKey("This is no API key of this service: it begins with 'sk-air-' and one character is wrong at least.")
+    })?;
+    let snapshot = match gateway.keys.get(&hash).await {
+        Ok(Some(snapshot)) => snapshot,
+        Ok(None) => return Err(Problem::InvalidKey("This API key does not exist.")),
+        Err(error) => {
+            tracing::warn!(%error, "a key could not be looked up");
+            return Err(Problem::StoreUnavailable);
+        }
+    };
+    let now = gateway.clock.now();
+    match snapshot.access {
+        Access::Granted => {}
+        Access::Revoked => return Err(Problem::InvalidKey("This API key was revoked.")),
+        Access::Disabled => return Err(Problem::AccountDisabled),
+    }
+    if snapshot.expires_at.is_some_and(|expiry| now >= expiry) {
+        return Err(Problem::InvalidKey("This API key has expired."));
+    }
+    gateway.keys_used.note(snapshot.key, now);
+    Ok(snapshot)
+}
+
+/// The key that came as `Authorization: Bearer`.
+fn presented<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<&'a [u8], Problem> {
+    let Some(authorization) = headers.get(AUTHORIZATION) else {
+        let in_header = OTHER_KEY_HEADERS
+            .iter()
+            .any(|name| headers.contains_key(*name));
+        let in_query = query.is_some_and(|query| query.contains("sk-air-"));
+        return Err(if in_header || in_query {
+            Problem::MisplacedKey
+        } else {
+            Problem::MissingKey
+        });
+    };
+    let value = authorization.as_bytes();
+    let scheme_length = "bearer ".len();
+    match value.get(..scheme_length) {
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+            Ok(value.get(scheme_length..).unwrap_or_default().trim_ascii())
+        }
+        _ => Err(Problem::MisplacedKey),
+    }
+}

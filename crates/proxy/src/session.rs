@@ -1,0 +1,357 @@
+//! One admitted request: what it holds, where it is served, what it used, and how it is settled, once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use airouter_billing::event::{Delivery, Ending, RequestFacts, Served};
+use airouter_billing::pricing::{self, Priced, Terms};
+use airouter_billing::recovery::PendingReason;
+use airouter_billing::usage::{CostSource, Inference};
+use airouter_billing::{Nanos, Outcome, RequestId, Usage, UsageEvent};
+use airouter_limits::{Admission, Moment};
+use airouter_store::settlements::PendingRequest;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::catalog::CatalogEntry;
+use crate::gateway::Gateway;
+use crate::in_flight::{Running, WrittenDown};
+use crate::leases::Holds;
+use crate::masters::{Master, OnMaster};
+use crate::meter::{Meter, Metered};
+use crate::metrics::{Alarm, Counted, RequestSample, Timing};
+use crate::resolver::Unsettled;
+use crate::settle::{Commit, Place};
+
+/// How far a reported cost may be from tokens × price book before the operator is told: endpoints of one model differ by
+/// a factor of 3 (wire-contract §4.4).
+const COST_MISMATCH_FACTOR: Decimal = Decimal::from_parts(4, 0, 0, false, 0);
+
+/// When what happened, for the added latency.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moments {
+    pub(crate) accepted: Instant,
+    pub(crate) sent: Option<Instant>,
+    pub(crate) upstream_first: Option<Instant>,
+    pub(crate) client_first: Option<Instant>,
+    pub(crate) upstream_last: Option<Instant>,
+}
+
+impl Moments {
+    pub(crate) fn new(accepted: Instant) -> Self {
+        Self {
+            accepted,
+            sent: None,
+            upstream_first: None,
+            client_first: None,
+            upstream_last: None,
+        }
+    }
+
+    fn timing(&self, now: Instant) -> Timing {
+        let before = self.sent.map(|sent| sent.duration_since(self.accepted));
+        let with = |from: Option<Instant>, to: Option<Instant>| {
+            Some(before? + to?.saturating_duration_since(from?))
+        };
+        Timing {
+            added_first_byte: with(self.upstream_first, self.client_first),
+            added_last_byte: with(self.upstream_last, Some(now)),
+            first_byte: self
+                .client_first
+                .map(|first| first.duration_since(self.accepted)),
+            whole: now.duration_since(self.accepted),
+        }
+    }
+}
+
+/// An admitted request that is not settled yet. Dropping it gives its holds back: nothing was served.
+pub(crate) struct Session {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) running: Arc<Running>,
+    pub(crate) entry: Arc<CatalogEntry>,
+    pub(crate) meter: Meter,
+    pub(crate) moments: Moments,
+    pub(crate) key_preview: Arc<str>,
+    pub(crate) holds: Holds,
+    pub(crate) rate: Admission,
+    pub(crate) place: Place,
+    pub(crate) master: Option<(Arc<Master>, OnMaster)>,
+    pub(crate) _counted: Counted,
+}
+
+/// What a settled request costs the client, and when that is durable.
+pub(crate) struct Settled {
+    /// `None` when the usage is still to be found out.
+    pub(crate) price: Option<Nanos>,
+    /// The commit; its end comes before the end of the answer.
+    pub(crate) commit: Commit,
+}
+
+impl Session {
+    pub(crate) fn facts(&self) -> &RequestFacts {
+        self.running.facts()
+    }
+
+    pub(crate) fn id(&self) -> RequestId {
+        self.facts().id
+    }
+
+    /// An attempt at this master account begins.
+    pub(crate) fn begin_attempt(&mut self, master: &Arc<Master>) {
+        self.master = Some((Arc::clone(master), master.begin()));
+        self.meter = Meter::default();
+        self.moments.sent = Some(Instant::now());
+        self.note_served();
+    }
+
+    /// The attempt's generation, model or provider became known.
+    pub(crate) fn note_served(&self) {
+        if let Some(served) = self.served() {
+            self.running.served_by(served);
+        }
+    }
+
+    fn served(&self) -> Option<Served> {
+        let (master, _) = self.master.as_ref()?;
+        Some(Served {
+            master_account: master.id,
+            discount: master.discount,
+            generation_id: self.meter.generation_id.clone(),
+            model: self.meter.model.clone(),
+            provider: self.meter.provider.clone(),
+        })
+    }
+
+    /// Settles by what the meter says; where it says nothing, the generation record is asked for later, and the holds
+    /// stay until then.
+    pub(crate) fn settle(self, ending: Ending) -> Settled {
+        let priced = match self.meter.finish() {
+            Metered::Usage(usage) => self.price(&usage).map(|priced| (usage, priced)),
+            Metered::Missing => {
+                if ending == Ending::Complete {
+                    self.gateway.metrics.alarm(Alarm::UsageMissing);
+                }
+                None
+            }
+            Metered::Unreadable => {
+                self.gateway.metrics.alarm(Alarm::BadCost);
+                None
+            }
+        };
+        match (priced, self.served()) {
+            (Some((usage, priced)), Some(served)) => {
+                self.settle_now(ending, &usage, priced, served)
+            }
+            (_, Some(served)) => self.settle_later(ending, served),
+            (_, None) => unserved(self),
+        }
+    }
+
+    fn price(&self, usage: &Usage) -> Option<Priced> {
+        let (master, _) = self.master.as_ref()?;
+        let catalog = self.gateway.catalog.load();
+        let served = self.meter.model.as_deref().and_then(|id| catalog.get(id));
+        let model = served.map_or(&self.entry.prices, |entry| &entry.prices);
+        let at = self.gateway.clock.now();
+        let facts = self.facts();
+        let terms = Terms {
+            discount: master.discount,
+            rule: &facts.rule,
+        };
+        let priced = pricing::price(usage, CostSource::Reported, terms, Some(model), at).ok()?;
+        let book = model.list_cost(usage.tokens, at);
+        self.raise_alarms(usage, &priced, book);
+        Some(priced)
+    }
+
+    fn raise_alarms(&self, usage: &Usage, priced: &Priced, book: Option<Decimal>) {
+        let Some(book) = book else { return };
+        let metrics = &self.gateway.metrics;
+        if priced.list_cost.is_zero() {
+            if !book.is_zero()
+                && usage.tokens.completion > 0
+                && usage.inference == Inference::Credits
+            {
+                metrics.alarm(Alarm::FreeOutput);
+            }
+            return;
+        }
+        let is_far = |larger: Decimal, smaller: Decimal| {
+            larger > smaller.saturating_mul(COST_MISMATCH_FACTOR)
+        };
+        if is_far(priced.list_cost, book) || is_far(book, priced.list_cost) {
+            metrics.alarm(Alarm::CostMismatch);
+        }
+    }
+
+    fn settle_now(
+        mut self,
+        ending: Ending,
+        usage: &Usage,
+        priced: Priced,
+        served: Served,
+    ) -> Settled {
+        let now = Instant::now();
+        let timing = self.moments.timing(now);
+        self.running.settled();
+        let limit_moment = self.gateway.moment();
+        self.rate.settle_tokens(usage.tokens.total(), limit_moment);
+        let charges = self.holds.spend(priced.price);
+        if charges.iter().any(|charge| charge.excess > 0) {
+            self.gateway.metrics.alarm(Alarm::PriceAboveHold);
+        }
+        let event = UsageEvent {
+            request: self.running.facts().clone(),
+            served,
+            tokens: usage.tokens,
+            reported_cost: usage.reported_cost.unwrap_or(priced.list_cost),
+            source: priced.source,
+            inference: usage.inference,
+            list_cost: priced.list_cost,
+            cost: priced.cost,
+            price: priced.price,
+            outcome: Outcome::Charged,
+            ending,
+            finished_at: self.gateway.clock.now(),
+            first_byte_micros: timing.first_byte.map(micros),
+            charges,
+        };
+        if let Some((master, _)) = &self.master {
+            let metrics = &self.gateway.metrics;
+            metrics.usage_booked(&self.entry.metrics, &master.metrics, &event);
+            metrics.request_finished(&RequestSample {
+                model: &self.entry.metrics,
+                master: &master.metrics,
+                delivery: event.request.delivery,
+                ending,
+                timing,
+            });
+            log_request(&event, &self.key_preview, &master.name, &timing);
+        }
+        Settled {
+            price: Some(priced.price),
+            commit: self.place.settle(event),
+        }
+    }
+
+    fn settle_later(self, ending: Ending, served: Served) -> Settled {
+        self.running.settled();
+        let pending = PendingRequest {
+            request: self.facts().clone(),
+            served,
+            reason: PendingReason::UsageUnknown,
+            holds: self.holds.as_charges(),
+            since: self.gateway.clock.now(),
+        };
+        tracing::info!(
+            target: "airouter::request",
+            request = %pending.request.id,
+            generation = pending.served.generation_id,
+            ending = ending.name(),
+            "usage unknown, to be asked for"
+        );
+        let commit = self.place.settle_later(pending.clone());
+        self.gateway.resolver.add(Unsettled {
+            pending,
+            ending,
+            holds: Some(self.holds),
+        });
+        Settled {
+            price: None,
+            commit,
+        }
+    }
+
+    /// Nothing was served: the holds go back, and the request counts against no limit.
+    pub(crate) fn refund(self) {
+        let id = self.id();
+        if self.running.settled() == WrittenDown::Yes {
+            self.place.forget(id);
+        }
+        self.rate.refund();
+    }
+
+    /// An attempt failed after the upstream may have begun to bill it: what it billed is found out, and is a loss.
+    pub(crate) fn note_failed_attempt(&self, place: Option<Place>) {
+        let (Some(place), Some(served)) = (place, self.served()) else {
+            return;
+        };
+        if served.generation_id.is_none() {
+            return;
+        }
+        let request = RequestFacts {
+            id: RequestId::new(Uuid::now_v7()),
+            ..self.facts().clone()
+        };
+        let pending = PendingRequest {
+            request,
+            served,
+            reason: PendingReason::FailedAttempt,
+            holds: Vec::new(),
+            since: self.gateway.clock.now(),
+        };
+        // Nobody waits for it: the client is being served elsewhere.
+        drop(place.settle_later(pending.clone()));
+        self.gateway.resolver.add(Unsettled {
+            pending,
+            ending: Ending::UpstreamFailed,
+            holds: None,
+        });
+    }
+}
+
+/// Nothing was ever sent: there is nothing to settle, and the holds go back.
+fn unserved(session: Session) -> Settled {
+    session.running.settled();
+    Settled {
+        price: Some(Nanos::ZERO),
+        commit: Commit::nothing(),
+    }
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The one line of a request; its fields are documented in `docs/request-log.md`.
+fn log_request(event: &UsageEvent, key: &str, master: &str, timing: &Timing) {
+    tracing::info!(
+        target: "airouter::request",
+        request = %event.request.id,
+        key,
+        payer = %event.request.payer,
+        model = event.request.requested_model,
+        served_model = event.served.model,
+        provider = event.served.provider,
+        master_account = master,
+        generation = event.served.generation_id,
+        delivery = event.request.delivery.name(),
+        ending = event.ending.name(),
+        prompt_tokens = event.tokens.prompt,
+        completion_tokens = event.tokens.completion,
+        cost_source = event.source.name(),
+        list_cost = %event.list_cost,
+        cost = %event.cost,
+        price = %event.price,
+        first_byte_us = timing.first_byte.map(micros),
+        added_first_byte_us = timing.added_first_byte.map(micros),
+        added_last_byte_us = timing.added_last_byte.map(micros),
+        duration_us = micros(timing.whole),
+        "request"
+    );
+}
+
+impl Gateway {
+    /// The clock of the rate limits.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment(u64::try_from(self.clock.now().as_micros() / 1_000).unwrap_or(0))
+    }
+}
+
+/// How the answer to this request is sent, in the words of billing.
+pub(crate) const fn delivery_of(delivery: crate::wire::request::Delivery) -> Delivery {
+    match delivery {
+        crate::wire::request::Delivery::Whole => Delivery::Whole,
+        crate::wire::request::Delivery::Stream { .. } => Delivery::Streamed,
+    }
+}

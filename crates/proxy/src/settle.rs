@@ -1,0 +1,328 @@
+//! The group commit: usage events of many requests become durable together, before the ends of their answers are sent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use airouter_billing::{RequestId, UsageEvent};
+use airouter_store::leases::ReplicaId;
+use airouter_store::settlements::{CommitBatch, PendingRequest};
+use airouter_store::{Store, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// Most jobs that wait for a commit; beyond that, requests wait to hand in theirs.
+const QUEUE_SIZE: usize = 65_536;
+/// Most jobs of one commit.
+const BATCH_SIZE: usize = 1_024;
+/// Waits between attempts while the database is away.
+const RETRY_WAITS: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+/// The end of an answer waits at most so long for its commit; then the client gets an error instead.
+pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is to be made durable.
+enum Job {
+    Event(Box<UsageEvent>, Acknowledgement),
+    Pending(Box<PendingRequest>, Option<Acknowledgement>),
+    Forget(RequestId),
+    Flush(Acknowledgement),
+}
+
+struct Acknowledgement {
+    sender: oneshot::Sender<()>,
+    since: Instant,
+}
+
+/// The commit did not happen in time, or never will. The event stays queued while the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the usage could not be made durable")]
+pub struct NotDurable;
+
+/// A commit that is under way. Resolves when it is durable.
+pub struct Commit(oneshot::Receiver<()>);
+
+impl Commit {
+    /// There is nothing to commit: durable at once.
+    pub(crate) fn nothing() -> Self {
+        let (sender, receiver) = oneshot::channel();
+        // The receiver is held: it can't fail.
+        let _ = sender.send(());
+        Self(receiver)
+    }
+
+    /// Waits until it is durable, at most half a minute.
+    pub async fn durable(self) -> Result<(), NotDurable> {
+        match tokio::time::timeout(COMMIT_TIMEOUT, self.0).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(NotDurable),
+        }
+    }
+}
+
+/// Hands jobs to the group commit.
+#[derive(Clone)]
+pub struct Settler {
+    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queued: AtomicUsize,
+    is_stuck: AtomicBool,
+}
+
+impl Settler {
+    /// A settler and the loop that must run for it.
+    pub fn new(
+        store: Arc<dyn Store>,
+        replica: ReplicaId,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, CommitLoop) {
+        let (sender, receiver) = mpsc::channel(QUEUE_SIZE);
+        let shared = Arc::new(Shared::default());
+        let settler = Self {
+            jobs: sender,
+            shared: Arc::clone(&shared),
+        };
+        (
+            settler,
+            CommitLoop {
+                store,
+                replica,
+                clock,
+                metrics,
+                jobs: receiver,
+                shared,
+            },
+        )
+    }
+
+    /// Keeps a place in the queue for a request that is being admitted, so that settling it never waits.
+    pub fn reserve(&self) -> Result<Place, QueueFull> {
+        let permit = self
+            .jobs
+            .clone()
+            .try_reserve_owned()
+            .map_err(|_| QueueFull)?;
+        Ok(Place {
+            permit,
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// As [`Settler::reserve`], but waits for a place. `None` when nothing is committed any more.
+    pub async fn wait_for_place(&self) -> Option<Place> {
+        let permit = self.jobs.clone().reserve_owned().await.ok()?;
+        Some(Place {
+            permit,
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Lets the next commit carry a request in flight; nobody waits for it. Whether there was room.
+    pub fn note_in_flight(&self, pending: PendingRequest) -> bool {
+        let is_sent = self
+            .jobs
+            .try_send(Job::Pending(Box::new(pending), None))
+            .is_ok();
+        if is_sent {
+            self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        }
+        is_sent
+    }
+
+    /// Waits until everything that was handed in before is committed.
+    pub async fn flush(&self) {
+        let (acknowledgement, commit) = acknowledgement();
+        if let Some(place) = self.wait_for_place().await {
+            place.send(Job::Flush(acknowledgement));
+            if commit.durable().await.is_err() {
+                tracing::error!("what was served last could not be made durable");
+            }
+        }
+    }
+
+    /// How many jobs wait.
+    pub fn queued(&self) -> usize {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+
+    /// Whether the database has refused or failed the last commit: nothing new should be admitted.
+    pub fn is_stuck(&self) -> bool {
+        self.shared.is_stuck.load(Ordering::Relaxed)
+    }
+}
+
+/// More requests run than can be settled: nothing more is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests wait to be settled")]
+pub struct QueueFull;
+
+/// A place in the queue of the group commit.
+pub struct Place {
+    permit: mpsc::OwnedPermit<Job>,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    /// Commits a finished request.
+    pub fn settle(self, event: UsageEvent) -> Commit {
+        let (acknowledgement, commit) = acknowledgement();
+        self.send(Job::Event(Box::new(event), acknowledgement));
+        commit
+    }
+
+    /// Commits that a request's usage is to be found out.
+    pub fn settle_later(self, pending: PendingRequest) -> Commit {
+        let (acknowledgement, commit) = acknowledgement();
+        self.send(Job::Pending(Box::new(pending), Some(acknowledgement)));
+        commit
+    }
+
+    /// Forgets a pending request that was not billed.
+    pub fn forget(self, request: RequestId) {
+        self.send(Job::Forget(request));
+    }
+
+    fn send(self, job: Job) {
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        self.permit.send(job);
+    }
+}
+
+fn acknowledgement() -> (Acknowledgement, Commit) {
+    let (sender, receiver) = oneshot::channel();
+    (
+        Acknowledgement {
+            sender,
+            since: Instant::now(),
+        },
+        Commit(receiver),
+    )
+}
+
+/// The loop that commits. It ends when every [`Settler`] is gone and the queue is empty.
+pub struct CommitLoop {
+    store: Arc<dyn Store>,
+    replica: ReplicaId,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    jobs: mpsc::Receiver<Job>,
+    shared: Arc<Shared>,
+}
+
+impl CommitLoop {
+    /// Commits until every settler is gone.
+    pub async fn run(mut self) {
+        let mut jobs = Vec::with_capacity(BATCH_SIZE);
+        loop {
+            let count = self.jobs.recv_many(&mut jobs, BATCH_SIZE).await;
+            if count == 0 {
+                return;
+            }
+            let (batch, acknowledgements) = gather(jobs.drain(..));
+            self.metrics.commit_batch(batch.events.len());
+            self.commit(batch).await;
+            for acknowledgement in acknowledgements {
+                self.metrics.settled_after(acknowledgement.since.elapsed());
+                // Who waited may have gone; the commit stands all the same.
+                let _ = acknowledgement.sender.send(());
+            }
+            self.shared.queued.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Commits a batch, however often it takes while the database is away. A batch that it refuses is taken apart, so
+    /// that one bad event does not stop the others; what is refused alone is set aside with an error in the log.
+    async fn commit(&self, batch: CommitBatch) {
+        match self.commit_patiently(&batch).await {
+            Ok(()) => {}
+            Err(error) if batch.events.len() + batch.pending.len() <= 1 => {
+                let ids: Vec<_> = batch.events.iter().map(|event| event.request.id).collect();
+                tracing::error!(%error, requests = ?ids, "the database refuses a settlement");
+                self.metrics.settlement_refused();
+            }
+            Err(error) => {
+                tracing::error!(%error, "the database refuses a batch; its events are committed one by one");
+                for part in split(batch) {
+                    Box::pin(self.commit(part)).await;
+                }
+            }
+        }
+    }
+
+    async fn commit_patiently(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut waits = RETRY_WAITS.into_iter();
+        loop {
+            match self
+                .store
+                .commit(self.replica, batch, self.clock.now())
+                .await
+            {
+                Ok(()) => {
+                    self.shared.is_stuck.store(false, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() => {
+                    self.shared.is_stuck.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, "a commit failed and is tried again");
+                    let last = RETRY_WAITS[RETRY_WAITS.len() - 1];
+                    tokio::time::sleep(waits.next().unwrap_or(last)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn gather(jobs: impl Iterator<Item = Job>) -> (CommitBatch, Vec<Acknowledgement>) {
+    let mut batch = CommitBatch::default();
+    let mut acknowledgements = Vec::new();
+    for job in jobs {
+        match job {
+            Job::Event(event, acknowledgement) => {
+                batch.events.push(*event);
+                acknowledgements.push(acknowledgement);
+            }
+            Job::Pending(pending, acknowledgement) => {
+                batch.pending.push(*pending);
+                acknowledgements.extend(acknowledgement);
+            }
+            Job::Forget(request) => batch.forgotten.push(request),
+            Job::Flush(acknowledgement) => acknowledgements.push(acknowledgement),
+        }
+    }
+    (batch, acknowledgements)
+}
+
+fn split(batch: CommitBatch) -> Vec<CommitBatch> {
+    let pending = batch.pending.into_iter().map(|pending| CommitBatch {
+        pending: vec![pending],
+        ..CommitBatch::default()
+    });
+    let events = batch.events.into_iter().map(|event| CommitBatch {
+        events: vec![event],
+        ..CommitBatch::default()
+    });
+    let forgotten = CommitBatch {
+        forgotten: batch.forgotten,
+        ..CommitBatch::default()
+    };
+    pending
+        .chain(events)
+        .chain([forgotten])
+        .filter(|part| !part.is_empty())
+        .collect()
+}

@@ -1,0 +1,145 @@
+//! A whole answer that was not streamed: what it says, and how it is passed on.
+
+use std::borrow::Cow;
+
+pub use super::choices::Choices;
+use super::choices::{self, Survey};
+use super::chunk::ACCOUNT_MEMBERS;
+use super::json::{self, JsonError, Member, ObjectWriter};
+
+/// An answer's body, read as far as needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// The generation's id.
+    pub id: Option<Cow<'a, str>>,
+    /// The model that served.
+    pub model: Option<Cow<'a, str>>,
+    /// The provider that served, by its display name.
+    pub provider: Option<Cow<'a, str>>,
+    /// The text of the usage object, if there is one that is not null.
+    pub usage: Option<&'a str>,
+    /// The text of the error: the answer's own, or a choice's, beside what content there may be.
+    pub error: Option<&'a str>,
+    /// Whether there is content.
+    pub choices: Choices,
+    /// Why the answer ended; `error` is one of the reasons.
+    pub finish_reason: Option<Cow<'a, str>>,
+    length: usize,
+    members: Vec<Member<'a>>,
+}
+
+impl<'a> Answer<'a> {
+    /// Reads a body. The white space that an upstream sends before it, to keep the connection alive, is not part of it.
+    ///
+    /// # Errors
+    /// [`JsonError`] if it is no JSON object.
+    pub fn parse(body: &'a [u8]) -> Result<Self, JsonError> {
+        let members = json::members_of(body.trim_ascii())?;
+        let text = |name| json::last(&members, name).and_then(json::string);
+        let Survey {
+            choices,
+            finish_reason,
+            error,
+        } = choices::survey(json::last(&members, "choices"));
+        Ok(Self {
+            id: text("id"),
+            model: text("model"),
+            provider: text("provider"),
+            usage: json::last(&members, "usage"),
+            error: json::last(&members, "error").or(error),
+            choices,
+            finish_reason,
+            length: body.len(),
+            members,
+        })
+    }
+
+    /// Whether the upstream failed, although it may have sent a status that says otherwise.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.error.is_some()
+            || self.finish_reason.as_deref() == Some("error")
+            || self.choices == Choices::Empty
+    }
+
+    /// The answer with another usage object (in place of the old one, else at the end), and without what names the
+    /// operator's account.
+    #[must_use]
+    pub fn with_usage(&self, usage: &str) -> String {
+        let mut usage_to_write = Some(usage);
+        let mut writer = ObjectWriter::with_capacity(self.length + usage.len() + 16);
+        for member in &self.members {
+            match &*member.name {
+                "usage" => {
+                    if let Some(usage) = usage_to_write.take() {
+                        writer.keep_with_value(member, usage);
+                    }
+                }
+                name if ACCOUNT_MEMBERS.contains(&name) => {}
+                _ => writer.keep(member),
+            }
+        }
+        if let Some(usage) = usage_to_write {
+            writer.add("usage", usage);
+        }
+        writer.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_behind_white_space_is_read_and_rewritten() {
+        let body = b"\n   \n{\"id\":\"gen-1\",\"user_id\":\"u\",\"model\":\"a/b\",\"provider\":\"P\",\"openrouter_metadata\":{},\"choices\":[{\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\",\"x\":1.50}],\"usage\":{\"cost\":1}}\n";
+        let answer = Answer::parse(body).unwrap();
+        assert_eq!(answer.id.as_deref(), Some("gen-1"));
+        assert_eq!(answer.usage, Some("{\"cost\":1}"));
+        assert!(!answer.is_failure());
+        assert_eq!(
+            answer.with_usage("{\"cost\":2}"),
+            "{\"id\":\"gen-1\",\"model\":\"a/b\",\"provider\":\"P\",\"choices\":[{\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\",\"x\":1.50}],\"usage\":{\"cost\":2}}"
+        );
+    }
+
+    #[test]
+    fn failures_inside_a_success_are_seen() {
+        for body in [
+            r#"{"error":{"code":502,"message":"x"},"user_id":"u"}"#,
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{"message":{"content":"half"},"finish_reason":"error"}]}"#,
+            r#"{"choices":[{"message":{"content":"half"},"error":{"code":1}}]}"#,
+        ] {
+            assert!(
+                Answer::parse(body.as_bytes()).unwrap().is_failure(),
+                "{body}"
+            );
+        }
+        assert_eq!(Answer::parse(b"<html>"), Err(JsonError::NotAnObject));
+        assert_eq!(Answer::parse(b"  \n "), Err(JsonError::NotAnObject));
+    }
+
+    #[test]
+    fn usage_is_added_where_there_is_none() {
+        assert_eq!(
+            Answer::parse(b"{}").unwrap().with_usage("{}"),
+            "{\"usage\":{}}"
+        );
+        assert_eq!(
+            Answer::parse(b"{\"usage\":null}").unwrap().with_usage("{}"),
+            "{\"usage\":{}}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn random_bodies_are_no_panic(body in proptest::collection::vec(any::<u8>(), 0..100)) {
+            if let Ok(answer) = Answer::parse(&body) {
+                let _ = answer.with_usage("{}");
+            }
+        }
+    }
+}
