@@ -1,0 +1,94 @@
+//! The command line.
+
+mod credit;
+mod demo;
+mod ledger;
+mod migrate;
+mod provision_user;
+mod serve;
+mod simulate_upstream;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Environment, settings_table};
+
+/// The OpenAI-compatible gateway with which an operator resells AI models bought from OpenRouter.
+#[derive(Debug, Parser)]
+#[command(name = "airouter", version, arg_required_else_help = true, after_help = settings_table())]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients.
+    #[command(after_help = serve::HELP)]
+    Serve,
+    /// Try everything out in one process: simulated upstream, sample client, no account anywhere.
+    #[command(after_help = demo::HELP)]
+    Demo,
+    /// Create a client and a key, or another key for a client.
+    #[command(after_help = provision_user::HELP)]
+    ProvisionUser(provision_user::Arguments),
+    /// Credit or debit a client's balance.
+    #[command(after_help = credit::HELP)]
+    Credit(credit::Arguments),
+    /// Look at the ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Bring the database's schema to this version.
+    #[command(after_help = migrate::HELP)]
+    Migrate,
+    /// Run an upstream that speaks OpenRouter's API and bills nobody.
+    #[command(after_help = simulate_upstream::HELP)]
+    SimulateUpstream(simulate_upstream::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Prove that everything adds up.
+    #[command(after_help = ledger::HELP)]
+    Verify,
+}
+
+/// What commands begin with.
+pub(crate) struct Context {
+    /// The environment as it was at the start.
+    pub(crate) environment: Environment,
+    /// What it configures.
+    pub(crate) config: Config,
+    /// Counts log lines that were dropped.
+    pub(crate) dropped_lines: tracing_appender::non_blocking::ErrorCounter,
+}
+
+impl CommandLine {
+    /// What is logged unless the configuration says otherwise: a server tells what it does, a tool only what is wrong.
+    pub(crate) const fn default_log(&self) -> &'static str {
+        match self.command {
+            Command::Serve | Command::Demo => "info",
+            Command::ProvisionUser(_)
+            | Command::Credit(_)
+            | Command::Ledger(_)
+            | Command::Migrate
+            | Command::SimulateUpstream(_) => "warn",
+        }
+    }
+
+    /// Runs the command.
+    pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve => serve::run(&context).await,
+            Command::Demo => demo::run(context).await,
+            Command::ProvisionUser(arguments) => {
+                provision_user::run(arguments, &context.config).await
+            }
+            Command::Credit(arguments) => credit::run(arguments, &context.config).await,
+            Command::Ledger(LedgerCommand::Verify) => ledger::verify(&context.config).await,
+            Command::Migrate => migrate::run(&context.config).await,
+            Command::SimulateUpstream(arguments) => simulate_upstream::run(arguments).await,
+        }
+    }
+}

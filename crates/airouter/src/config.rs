@@ -1,0 +1,131 @@
+//! Configuration: environment variables, validated whole before anything starts.
+
+mod environment;
+mod listeners;
+mod process;
+mod secrets;
+mod settings;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod web_address;
+
+use std::fmt;
+
+pub(crate) use environment::{Environment, Faults};
+pub(crate) use listeners::{Listeners, reachable};
+pub(crate) use process::Process;
+pub(crate) use secrets::Secrets;
+pub(crate) use settings::table as settings_table;
+pub(crate) use storage::Storage;
+pub(crate) use upstream::Upstream;
+
+use environment::Reader;
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where clients and Prometheus connect.
+    pub(crate) listeners: Listeners,
+    /// Where things are kept.
+    pub(crate) storage: Storage,
+    /// The upstream and the operator's accounts there.
+    pub(crate) upstream: Upstream,
+    /// Secrets of the operator's own.
+    pub(crate) secrets: Secrets,
+    /// How the process runs.
+    pub(crate) process: Process,
+    /// Variables that look like settings and are none.
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Config {
+    /// Reads all settings, or tells everything that is wrong with them.
+    pub(crate) fn read(environment: &Environment) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment);
+        let config = Self {
+            listeners: Listeners::read(&mut reader),
+            storage: Storage::read(&mut reader),
+            upstream: Upstream::read(&mut reader),
+            secrets: Secrets::read(&mut reader),
+            process: Process::read(&mut reader),
+            unknown: environment.unknown(),
+        };
+        reader.finish(config)
+    }
+}
+
+/// The effective configuration in one line, with secrets masked.
+impl fmt::Display for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            listeners,
+            storage,
+            upstream,
+            secrets,
+            process,
+            unknown: _,
+        } = self;
+        let set = |is_set: bool| if is_set { "(set)" } else { "(not set)" };
+        let or_unset =
+            |text: &Option<String>| text.clone().unwrap_or_else(|| "(not set)".to_owned());
+        let discount = upstream
+            .discount_or_default()
+            .map(|discount| discount.fraction() * rust_decimal::Decimal::ONE_HUNDRED);
+        let fields = [
+            ("AIROUTER_LISTEN", listeners.clients.to_string()),
+            ("AIROUTER_METRICS_LISTEN", listeners.metrics.to_string()),
+            ("AIROUTER_PUBLIC_URL", or_unset(&listeners.public_url)),
+            ("AIROUTER_DATA_DIR", storage.data_dir.display().to_string()),
+            (
+                "DATABASE_URL",
+                format!("sqlite://{}", storage.database.display()),
+            ),
+            (
+                "OPENROUTER_MASTER_KEYS",
+                format!("({} keys)", upstream.master_keys.len()),
+            ),
+            (
+                "OPENROUTER_DISCOUNT_PERCENT",
+                discount.unwrap_or_default().normalize().to_string(),
+            ),
+            ("OPENROUTER_BASE_URL", upstream.base_url.clone()),
+            ("DEFAULT_MODEL", or_unset(&upstream.default_model)),
+            ("SECRET_KEY", set(secrets.secret_key.is_some()).to_owned()),
+            (
+                "ENCRYPTION_KEY",
+                set(secrets.encryption_key.is_some()).to_owned(),
+            ),
+            ("ADMIN_EMAIL", or_unset(&secrets.admin_email)),
+            (
+                "ADMIN_PASSWORD",
+                set(secrets.admin_password.is_some()).to_owned(),
+            ),
+            (
+                "HTTPS_PROXY",
+                set(upstream.https_proxy.is_some()).to_owned(),
+            ),
+            (
+                "AIROUTER_MAX_BODY_BYTES",
+                listeners.max_body_bytes.to_string(),
+            ),
+            (
+                "AIROUTER_WORKER_THREADS",
+                process
+                    .worker_threads
+                    .map_or_else(|| "(one a core)".to_owned(), |threads| threads.to_string()),
+            ),
+            (
+                "AIROUTER_SHUTDOWN_SECONDS",
+                process.shutdown.as_secs().to_string(),
+            ),
+            ("AIROUTER_LOG", or_unset(&process.log)),
+        ];
+        for (index, (name, value)) in fields.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " " };
+            write!(formatter, "{separator}{name}={value}")?;
+        }
+        Ok(())
+    }
+}

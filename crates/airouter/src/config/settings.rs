@@ -1,0 +1,120 @@
+//! Every environment variable that means something: for `--help`, and to find typing errors.
+
+use std::fmt::Write as _;
+
+/// An environment variable.
+pub(crate) struct Setting {
+    pub(super) name: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting {
+        name,
+        default,
+        meaning,
+    }
+}
+
+pub(super) const SETTINGS: &[Setting] = &[
+    setting("AIROUTER_LISTEN", "127.0.0.1:8000", "address for clients"),
+    setting(
+        "AIROUTER_METRICS_LISTEN",
+        "127.0.0.1:9464",
+        "address of /metrics",
+    ),
+    setting(
+        "AIROUTER_PUBLIC_URL",
+        "from the address",
+        "where clients reach it, as printed for them",
+    ),
+    setting(
+        "AIROUTER_DATA_DIR",
+        "./data",
+        "where the database and generated secrets are kept",
+    ),
+    setting(
+        "DATABASE_URL",
+        "airouter.db in the data directory",
+        "sqlite://PATH",
+    ),
+    setting(
+        "OPENROUTER_MASTER_KEYS",
+        "",
+        "inference keys, comma-separated; new ones become master accounts",
+    ),
+    setting(
+        "OPENROUTER_DISCOUNT_PERCENT",
+        "70",
+        "what the operator's credits cost below par",
+    ),
+    setting(
+        "OPENROUTER_BASE_URL",
+        "https://openrouter.ai/api/v1",
+        "the upstream",
+    ),
+    setting("DEFAULT_MODEL", "", "for requests that name no model"),
+    setting(
+        "SECRET_KEY",
+        "generated",
+        "32 bytes in base64, comma-separated",
+    ),
+    setting(
+        "ENCRYPTION_KEY",
+        "generated",
+        "32 bytes in base64, comma-separated: the first seals, all open",
+    ),
+    setting(
+        "ADMIN_EMAIL",
+        "admin@localhost",
+        "the first admin, if there is none",
+    ),
+    setting(
+        "ADMIN_PASSWORD",
+        "generated and printed once",
+        "the first admin's password",
+    ),
+    setting("HTTPS_PROXY", "", "proxy for an https upstream"),
+    setting(
+        "AIROUTER_MAX_BODY_BYTES",
+        "33554432",
+        "largest request body",
+    ),
+    setting(
+        "AIROUTER_WORKER_THREADS",
+        "one a core",
+        "threads that serve",
+    ),
+    setting(
+        "AIROUTER_SHUTDOWN_SECONDS",
+        "30",
+        "for so long running answers may go on after SIGTERM",
+    ),
+    setting(
+        "AIROUTER_LOG",
+        "info",
+        "what is logged, like airouter=debug,info",
+    ),
+    setting("RUST_LOG", "", "the same, where AIROUTER_LOG is not set"),
+];
+
+/// The settings as a table, for `--help`.
+pub(crate) fn table() -> String {
+    let mut table = String::from("Environment:\n");
+    for Setting {
+        name,
+        default,
+        meaning,
+    } in SETTINGS
+    {
+        let default = if default.is_empty() {
+            String::new()
+        } else {
+            format!(" [{default}]")
+        };
+        // Writing to a string can't fail.
+        let _ = writeln!(table, "  {name:<28} {meaning}{default}");
+    }
+    table
+}

@@ -1,0 +1,180 @@
+use std::ffi::OsString;
+use std::path::Path;
+
+use rust_decimal::Decimal;
+use secrecy::ExposeSecret;
+
+use super::{Config, Environment};
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
+        .collect()
+}
+
+fn read(variables: &[(&str, &str)]) -> Config {
+    Config::read(&environment(variables)).unwrap()
+}
+
+fn faults(variables: &[(&str, &str)]) -> Vec<String> {
+    let faults = Config::read(&environment(variables)).unwrap_err();
+    faults.to_string().lines().map(str::to_owned).collect()
+}
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+#[test]
+fn everything_has_a_default() {
+    let config = read(&[]);
+    assert_eq!(config.listeners.clients.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.listeners.metrics.to_string(), "127.0.0.1:9464");
+    assert_eq!(config.listeners.max_body_bytes, 33_554_432);
+    assert_eq!(config.storage.database, Path::new("./data/airouter.db"));
+    assert_eq!(config.upstream.base_url, "https://openrouter.ai/api/v1");
+    let discount = config.upstream.discount_or_default().unwrap();
+    assert_eq!(discount.fraction(), Decimal::new(7, 1));
+    assert!(config.upstream.master_keys.is_empty() && config.unknown.is_empty());
+}
+
+#[test]
+fn every_fault_is_listed_by_name() {
+    let faults = faults(&[
+        ("AIROUTER_LISTEN", "localhost"),
+        ("AIROUTER_PUBLIC_URL", "ftp://x"),
+        ("AIROUTER_MAX_BODY_BYTES", "12"),
+        ("AIROUTER_WORKER_THREADS", "0"),
+        ("AIROUTER_SHUTDOWN_SECONDS", "-1"),
+        ("AIROUTER_LOG", "airouter=loudly"),
+        ("DATABASE_URL", "postgres://user:hunter22@db/x"),
+        ("OPENROUTER_DISCOUNT_PERCENT", "100"),
+        ("OPENROUTER_BASE_URL", "https://user:hunter22@x/api/v1"),
+        ("OPENROUTER_MASTER_KEYS", "sk-or-v1-a,,sk-or-v1-a"),
+        ("DEFAULT_MODEL", "a b"),
+        ("SECRET_KEY", "hunter22"),
+        ("ENCRYPTION_KEY", "AAAA"),
+        ("ADMIN_EMAIL", "nobody"),
+        ("ADMIN_PASSWORD", "short"),
+        ("HTTPS_PROXY", "proxy"),
+    ]);
+    let named: Vec<_> = faults
+        .iter()
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    for name in [
+        "AIROUTER_LISTEN",
+        "AIROUTER_PUBLIC_URL",
+        "AIROUTER_MAX_BODY_BYTES",
+        "AIROUTER_WORKER_THREADS",
+        "AIROUTER_SHUTDOWN_SECONDS",
+        "AIROUTER_LOG",
+        "DATABASE_URL",
+        "OPENROUTER_DISCOUNT_PERCENT",
+        "OPENROUTER_BASE_URL",
+        "DEFAULT_MODEL",
+        "SECRET_KEY",
+        "ENCRYPTION_KEY",
+        "ADMIN_EMAIL",
+        "ADMIN_PASSWORD",
+        "HTTPS_PROXY",
+    ] {
+        assert_eq!(
+            named.iter().filter(|named| **named == name).count(),
+            1,
+            "{name}"
+        );
+    }
+    let keys = named
+        .iter()
+        .filter(|named| **named == "OPENROUTER_MASTER_KEYS")
+        .count();
+    assert_eq!(keys, 2, "an empty entry and a repeated one");
+    for secret in ["sk-or-v1-a", "\"short\"", "db/x"] {
+        assert!(!faults.iter().any(|line| line.contains(secret)), "{secret}");
+    }
+}
+
+#[test]
+fn what_is_empty_is_not_set() {
+    let config = read(&[
+        ("AIROUTER_LISTEN", " "),
+        ("OPENROUTER_MASTER_KEYS", ""),
+        ("DATABASE_URL", ""),
+    ]);
+    assert_eq!(config.listeners.clients.port(), 8000);
+    assert!(config.upstream.master_keys.is_empty());
+}
+
+#[test]
+fn a_mistyped_setting_is_noticed() {
+    let config = read(&[
+        ("AIROUTER_LISTENS", "x"),
+        ("AIROUTER_LISTEN", "0.0.0.0:1"),
+        ("OTHER", "x"),
+    ]);
+    assert_eq!(config.unknown, ["AIROUTER_LISTENS"]);
+}
+
+#[test]
+fn the_public_url_is_the_listeners_unless_it_is_set() {
+    let bound = "0.0.0.0:8000".parse().unwrap();
+    assert_eq!(
+        read(&[]).listeners.public_url(bound),
+        "http://127.0.0.1:8000"
+    );
+    let set = read(&[("AIROUTER_PUBLIC_URL", "https://ai.example.com/")]);
+    assert_eq!(set.listeners.public_url(bound), "https://ai.example.com");
+}
+
+#[test]
+fn sqlite_urls_name_a_file() {
+    for (url, path) in [
+        ("sqlite://data/a.db", "data/a.db"),
+        ("sqlite:///var/lib/a.db", "/var/lib/a.db"),
+        ("sqlite:a.db", "a.db"),
+    ] {
+        assert_eq!(
+            read(&[("DATABASE_URL", url)]).storage.database,
+            Path::new(path)
+        );
+    }
+    for url in [
+        "sqlite::memory:",
+        "sqlite://",
+        "sqlite://a.db?mode=ro",
+        "a.db",
+    ] {
+        assert_eq!(faults(&[("DATABASE_URL", url)]).len(), 1, "{url}");
+    }
+}
+
+#[test]
+fn keys_are_separated_by_commas() {
+    let config = read(&[("OPENROUTER_MASTER_KEYS", "sk-or-v1-a, sk-or-v1-b")]);
+    let keys: Vec<_> = config
+        .upstream
+        .master_keys
+        .iter()
+        .map(ExposeSecret::expose_secret)
+        .collect();
+    assert_eq!(keys, ["sk-or-v1-a", "sk-or-v1-b"]);
+}
+
+#[test]
+fn the_effective_configuration_shows_no_secret() {
+    let config = read(&[
+        ("OPENROUTER_MASTER_KEYS", "sk-or-v1-hidden"),
+        ("SECRET_KEY", KEY),
+        ("ENCRYPTION_KEY", KEY),
+        ("ADMIN_PASSWORD", "hidden-password"),
+        ("HTTPS_PROXY", "http://user:hidden@proxy:3128"),
+    ]);
+    for text in [config.to_string(), format!("{config:?}")] {
+        assert!(!text.contains("hidden") && !text.contains(KEY), "{text}");
+    }
+    assert!(
+        config
+            .to_string()
+            .contains("OPENROUTER_DISCOUNT_PERCENT=70 ")
+    );
+}
