@@ -46,7 +46,8 @@ BEGIN
         CASE NEW.owner_kind
             WHEN 'member' THEN (SELECT organization_id FROM memberships WHERE id = NEW.owner_id)
             ELSE NEW.owner_id
-        END;
+        END
+    WHERE NEW.owner_kind <> 'member' OR EXISTS (SELECT 1 FROM memberships WHERE id = NEW.owner_id);
 END;
 CREATE TRIGGER budgets_changed AFTER UPDATE OF cap ON budgets
 BEGIN
@@ -57,7 +58,8 @@ BEGIN
             WHEN 'member' THEN (SELECT organization_id FROM memberships WHERE id = NEW.owner_id)
             ELSE NEW.owner_id
         END
-    WHERE (OLD.cap IS NULL) <> (NEW.cap IS NULL);
+    WHERE (OLD.cap IS NULL) <> (NEW.cap IS NULL)
+        AND (NEW.owner_kind <> 'member' OR EXISTS (SELECT 1 FROM memberships WHERE id = NEW.owner_id));
 END;
 
 -- The monthly limit of a tier is the cap of a budget of each account in it.

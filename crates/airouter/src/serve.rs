@@ -6,7 +6,7 @@ use std::sync::Arc;
 use airouter_openrouter::{ControlClient, ControlTimeouts};
 use airouter_proxy::catalog::Catalog;
 use airouter_proxy::clock::Clock;
-use airouter_proxy::gateway::{Gateway, Parts, Running, Settings, Timeouts};
+use airouter_proxy::gateway::{Gateway, Parts, Settings, Timeouts, Working};
 use airouter_proxy::masters::{Master, MasterParts, Masters};
 use airouter_proxy::metrics::Metrics;
 use airouter_proxy::server;
@@ -75,7 +75,7 @@ impl Server {
         let loader = catalog_loader(config, &store, &clock, &opened)?;
         gateway.set_masters(masters(opened, &config.upstream, &metrics));
         gateway.set_catalog(Catalog::new(loader.stored().await?, &metrics));
-        let running = background.start().await?;
+        let working = background.start().await?;
         // Last of all that may fail: a generated password is shown once.
         let first_admin = accounts::first_admin(&*store, &config.secrets, clock.now()).await?;
 
@@ -94,7 +94,7 @@ impl Server {
         lifecycle.tasks.spawn(loader.run(publish, stop));
         lifecycle
             .tasks
-            .spawn(serve(gateway, listener, running, lifecycle.clone()));
+            .spawn(serve(gateway, listener, working, lifecycle.clone()));
         tracing::info!(url = public_url, metrics = %metrics_address, "serving");
         Ok(Self {
             store,
@@ -222,7 +222,7 @@ fn master(
 async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
-    running: Running,
+    working: Working,
     lifecycle: Lifecycle,
 ) {
     let connections = server::serve(
@@ -237,6 +237,6 @@ async fn serve(
     };
     tokio::join!(connections, stop_admitting);
     // Cut off or not: what was metered is committed, as far as there is time.
-    running.stop().await;
+    working.stop(lifecycle.hard.clone()).await;
     tracing::info!("everything that was served is settled");
 }

@@ -144,12 +144,34 @@ pub struct RequestFacts {
     pub plan_version: PlanVersionId,
     /// The plan's rule for the model, frozen at admission.
     pub rule: PriceRule,
+    /// The rules of models that it may fall back on, where they are others.
+    #[serde(default)]
+    pub fallback_rules: Vec<ModelRule>,
     /// How the answer is sent.
     pub delivery: Delivery,
     /// When it was admitted.
     pub admitted_at: Timestamp,
     /// What was held of each money budget.
     pub hold: Nanos,
+}
+
+/// The rule that prices one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRule {
+    /// The model, as the price book names it.
+    pub model: String,
+    /// The plan's rule for it.
+    pub rule: PriceRule,
+}
+
+impl RequestFacts {
+    /// The rule that prices the answer of `served`: a fallback's own, else the first model's.
+    pub fn rule_for(&self, served: Option<&str>) -> &PriceRule {
+        self.fallback_rules
+            .iter()
+            .find(|fallback| Some(fallback.model.as_str()) == served)
+            .map_or(&self.rule, |fallback| &fallback.rule)
+    }
 }
 
 /// How an account pays.

@@ -23,8 +23,10 @@ pub struct PromptSize {
     pub text_bytes: u64,
     /// How many messages.
     pub messages: u64,
-    /// Bytes of each medium that the body carries inline.
-    pub inline_media: Vec<u64>,
+    /// Bytes of each image that the body carries inline. What an image costs is bounded: providers scale it down.
+    pub inline_images: Vec<u64>,
+    /// Bytes of all other media that the body carries inline: audio, video and files cost by their length.
+    pub other_media_bytes: u64,
     /// Media that are only linked to.
     pub linked_media: u64,
 }
@@ -237,9 +239,10 @@ fn input_price(
     per_token: TextBytesPerToken,
 ) -> Result<Decimal, MoneyError> {
     let prompt = request.prompt;
+    let bytes = prompt.text_bytes.saturating_add(prompt.other_media_bytes);
     let text = match per_token {
-        TextBytesPerToken::One => prompt.text_bytes,
-        TextBytesPerToken::Two => prompt.text_bytes.div_ceil(2),
+        TextBytesPerToken::One => bytes,
+        TextBytesPerToken::Two => bytes.div_ceil(2),
     };
     let tokens = text.saturating_add(prompt.messages.saturating_mul(TOKENS_PER_MESSAGE));
     let context = request
@@ -252,7 +255,7 @@ fn input_price(
         .checked_mul(rates.input)
         .ok_or(MoneyError::OutOfRange)?;
     let cap = request.policy.media_cap.usd();
-    let inline = prompt.inline_media.iter().map(|bytes| {
+    let inline = prompt.inline_images.iter().map(|bytes| {
         Decimal::from(*bytes)
             .checked_mul(rates.input)
             .map_or(cap, |price| price.min(cap))
@@ -375,7 +378,7 @@ fn candidate_rates(
     let media = request
         .prompt
         .linked_media
-        .saturating_add(u64::try_from(request.prompt.inline_media.len()).ok()?);
+        .saturating_add(u64::try_from(request.prompt.inline_images.len()).ok()?);
     let image = model
         .dearest(&[PriceKey::Image])
         .unwrap_or_default()
@@ -602,6 +605,50 @@ mod tests {
             case.decide(Some(7_999_999)),
             Decision::Unaffordable { .. }
         ));
+    }
+
+    #[test]
+    fn an_image_is_held_at_the_cap_at_most_and_a_file_by_its_length() {
+        let rule = PriceRule::default_rule();
+        let policy = PlanPolicy {
+            max_price_tolerance: Decimal::ONE,
+            ..PlanPolicy::default()
+        };
+        let model = model("0.000003", "0", None);
+        let amount = |prompt: PromptSize| {
+            let request = HoldRequest {
+                candidates: &[Candidate {
+                    model: &model,
+                    rule: &rule,
+                }],
+                prompt: &prompt,
+                output_limit: None,
+                client_max_price: MaxPrice::default(),
+                cost_raising_fields: 0,
+                cost_share: Decimal::new(3, 1),
+                policy: &policy,
+            };
+            match decide(&request, None).unwrap() {
+                Decision::Hold(hold) => hold.amount,
+                refused => panic!("{refused:?}"),
+            }
+        };
+        let image = PromptSize {
+            inline_images: vec![4_000_000],
+            ..PromptSize::default()
+        };
+        assert_eq!(amount(image), Nanos::new(50_000_000));
+        let file = PromptSize {
+            other_media_bytes: 100_000,
+            ..PromptSize::default()
+        };
+        assert_eq!(amount(file), Nanos::new(120_000_000));
+        // No prompt is longer than the context of 200,000 tokens.
+        let long = PromptSize {
+            other_media_bytes: 40_000_000,
+            ..PromptSize::default()
+        };
+        assert_eq!(amount(long), Nanos::new(480_000_000));
     }
 
     proptest! {

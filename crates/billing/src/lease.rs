@@ -76,6 +76,15 @@ pub struct Lease {
     last_used: Timestamp,
     last_hold: i64,
     refusal: Option<Refusal>,
+    standing: Standing,
+}
+
+/// Whether what the lease has left may be used without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Good,
+    /// The budget was changed by somebody else: what is left goes back first, and is asked for anew.
+    BudgetChanged,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +104,7 @@ impl Lease {
             last_used: now,
             last_hold: 0,
             refusal: None,
+            standing: Standing::Good,
         }
     }
 
@@ -130,7 +140,7 @@ impl Lease {
         if now.plus_seconds(SAFETY_SECONDS) > self.expires {
             return Take::Dry { shortfall: amount };
         }
-        let shortfall = amount.saturating_sub(self.available());
+        let shortfall = self.shortfall(amount);
         if shortfall > 0 {
             return if self.is_refused(amount, now) {
                 Take::Refused
@@ -142,6 +152,22 @@ impl Lease {
         self.last_used = now;
         self.last_hold = amount;
         Take::Held
+    }
+
+    /// What a hold of `amount` lacks.
+    pub fn shortfall(&self, amount: i64) -> i64 {
+        match self.standing {
+            Standing::Good => amount.saturating_sub(self.available()).max(0),
+            Standing::BudgetChanged => amount,
+        }
+    }
+
+    /// What must go back before more is asked for.
+    pub fn take_stale(&mut self) -> i64 {
+        match self.standing {
+            Standing::Good => 0,
+            Standing::BudgetChanged => self.take_available(),
+        }
     }
 
     /// What to ask for beyond `shortfall`.
@@ -160,6 +186,7 @@ impl Lease {
         self.free_elsewhere = grant.free;
         self.expires = now.plus_seconds(LEASE_SECONDS);
         self.last_used = now;
+        self.standing = Standing::Good;
         let refused = at_least > 0 && grant.amount < at_least;
         self.refusal = refused.then_some(Refusal {
             at_least: amount,
@@ -216,8 +243,10 @@ impl Lease {
         self.expires = now.plus_seconds(LEASE_SECONDS);
     }
 
-    /// The budget changed (a credit, a raised limit): what was refused may be granted now.
+    /// Somebody else changed the budget (a credit, a debit, another limit): what was refused may be granted now, and what is
+    /// left, or comes free of holds, is not spent without asking.
     pub fn budget_changed(&mut self) {
+        self.standing = Standing::BudgetChanged;
         self.refusal = None;
     }
 
@@ -312,6 +341,19 @@ mod tests {
         assert_eq!(lease.take(10, NOW), Take::Held);
         lease.release(10);
         assert_eq!(lease.take(50, NOW), Take::Dry { shortfall: 40 });
+    }
+
+    #[test]
+    fn after_a_debit_what_comes_free_of_holds_is_not_spent_without_asking() {
+        let mut lease = lease(100, 0);
+        assert_eq!(lease.take(60, NOW), Take::Held);
+        lease.budget_changed();
+        assert_eq!(lease.take(10, NOW), Take::Dry { shortfall: 10 });
+        lease.release(60);
+        assert_eq!(lease.take(10, NOW), Take::Dry { shortfall: 10 });
+        assert_eq!(lease.take_stale(), 100);
+        lease.granted_more(Grant { amount: 0, free: 0 }, 10, 10, NOW);
+        assert_eq!(lease.take(10, NOW), Take::Refused);
     }
 
     #[test]

@@ -121,24 +121,33 @@ impl Transaction {
     }
 }
 
-/// An operator's credit (positive) or debit (negative) of a prepaid account. A debit takes at most what is `free`; what
-/// it exceeds that by becomes a receivable, because a claw-back is never refused.
-pub fn adjustment(account: AccountId, amount: Nanos, free: Nanos) -> Transaction {
+/// How a prepaid account stands before it is adjusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What is free of its balance and credit line: not reserved.
+    pub free: Nanos,
+    /// What it owes because more was clawed back than was free.
+    pub owed: Nanos,
+}
+
+/// An operator's credit (positive) or debit (negative) of a prepaid account. A debit takes what is free; what it exceeds
+/// that by becomes a receivable, because a claw-back is never refused. A credit pays what is owed first, and so does what
+/// has become free since.
+pub fn adjustment(account: AccountId, amount: Nanos, standing: Standing) -> Transaction {
     let mut transaction = Transaction::default();
     let balance = LedgerAccount::ClientBalance(account);
+    let receivable = LedgerAccount::Receivable(account);
+    let mut owed = standing.owed.max(Nanos::ZERO);
+    let mut free = standing.free.max(Nanos::ZERO);
     if amount.is_negative() {
         let debit = -amount;
-        let from_balance = debit.min(free.max(Nanos::ZERO));
-        transaction.transfer(balance, LedgerAccount::Grants, from_balance);
-        let owed = debit.saturating_sub(from_balance);
-        transaction.transfer(
-            LedgerAccount::Receivable(account),
-            LedgerAccount::Grants,
-            owed,
-        );
+        transaction.transfer(receivable, LedgerAccount::Grants, debit);
+        owed = owed.saturating_add(debit);
     } else {
         transaction.transfer(LedgerAccount::Grants, balance, amount);
+        free = free.saturating_add(amount);
     }
+    transaction.transfer(balance, receivable, owed.min(free));
     transaction
 }
 
@@ -168,19 +177,29 @@ mod tests {
     }
 
     #[test]
-    fn a_debit_beyond_what_is_free_becomes_a_receivable() {
+    fn a_debit_beyond_what_is_free_is_owed_and_paid_by_the_next_credit() {
         let account = AccountId::new(Uuid::from_u128(1));
-        let postings = adjustment(account, Nanos::new(-100), Nanos::new(30))
-            .into_postings()
-            .unwrap();
-        let amount = |wanted| {
-            postings
-                .iter()
-                .find(|posting| posting.account == wanted)
-                .map(|posting| posting.amount.get())
+        let balance = LedgerAccount::ClientBalance(account);
+        let receivable = LedgerAccount::Receivable(account);
+        let posted = |amount: i64, free: i64, owed: i64| {
+            let standing = Standing {
+                free: Nanos::new(free),
+                owed: Nanos::new(owed),
+            };
+            let postings = adjustment(account, Nanos::new(amount), standing)
+                .into_postings()
+                .unwrap();
+            let of = |wanted| {
+                let posting = postings.iter().find(|posting| posting.account == wanted);
+                posting.map_or(0, |posting| posting.amount.get())
+            };
+            (of(balance), of(receivable), of(LedgerAccount::Grants))
         };
-        assert_eq!(amount(LedgerAccount::ClientBalance(account)), Some(30));
-        assert_eq!(amount(LedgerAccount::Receivable(account)), Some(70));
-        assert_eq!(amount(LedgerAccount::Grants), Some(-100));
+        assert_eq!(posted(-100, 300, 0), (100, 0, -100));
+        assert_eq!(posted(-100, 30, 0), (30, 70, -100));
+        assert_eq!(posted(50, 0, 70), (0, -50, 50));
+        assert_eq!(posted(100, 0, 70), (-30, -70, 100));
+        // What came free since the debit pays it too.
+        assert_eq!(posted(10, 60, 70), (60, -70, 10));
     }
 }

@@ -46,8 +46,9 @@ impl PendingReason {
 
 /// For so long the generation record is asked for.
 pub const GIVE_UP_AFTER_SECONDS: i64 = 24 * 3600;
-/// A failed attempt that the upstream does not know after so long was not billed.
-pub const FAILED_ATTEMPT_SECONDS: i64 = 120;
+/// A failed attempt that the upstream does not know after so long was not billed: longer than an answer runs on that
+/// can't be cancelled.
+pub const FAILED_ATTEMPT_SECONDS: i64 = 900;
 /// The longest wait between two questions.
 const LONGEST_WAIT_SECONDS: u64 = 600;
 
@@ -60,14 +61,14 @@ pub enum Next {
     GiveUp,
 }
 
-/// After `attempts` questions without an answer, the first at `since`: 0.25 s, 0.5 s, 1 s … 10 min, for a day (for two
-/// minutes after a failed attempt, which most often was never billed).
+/// After `attempts` questions without an answer, the first at `since`: 0.25 s, 0.5 s, 1 s … 10 min, for a day (for a
+/// quarter of an hour after a failed attempt, which most often was never billed); at least once, however late.
 pub fn next(reason: PendingReason, attempts: u32, since: Timestamp, now: Timestamp) -> Next {
     let patience = match reason {
         PendingReason::FailedAttempt => FAILED_ATTEMPT_SECONDS,
         PendingReason::InFlight | PendingReason::UsageUnknown => GIVE_UP_AFTER_SECONDS,
     };
-    if now >= since.plus_seconds(patience) {
+    if attempts > 0 && now >= since.plus_seconds(patience) {
         return Next::GiveUp;
     }
     let wait = 250_000_u64
@@ -80,6 +81,20 @@ pub fn next(reason: PendingReason, attempts: u32, since: Timestamp, now: Timesta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_asked_once_however_late() {
+        let since = Timestamp::from_micros(0);
+        let late = since.plus_seconds(3 * GIVE_UP_AFTER_SECONDS);
+        assert!(matches!(
+            next(PendingReason::UsageUnknown, 0, since, late),
+            Next::AskAt(_)
+        ));
+        assert_eq!(
+            next(PendingReason::UsageUnknown, 1, since, late),
+            Next::GiveUp
+        );
+    }
 
     #[test]
     fn it_is_asked_for_a_day_with_growing_waits() {

@@ -132,14 +132,18 @@ pub(crate) async fn key(
     })
 }
 
-/// `GET /api/v1/credits`: the client's own, for any client key.
+/// `GET /api/v1/credits`: the client's own, for any client key. What was taken back is not shown as credit: the balance is
+/// the difference.
 pub(crate) async fn credits(
     gateway: &Gateway,
     snapshot: &KeySnapshot,
 ) -> Result<Response<AnswerBody>, Problem> {
     let balance = gateway.store.balance(snapshot.payer).await.map_err(away)?;
     answer(&Credits {
-        total_credits: balance.lifetime_earned.into(),
+        total_credits: balance
+            .balance
+            .saturating_add(balance.lifetime_spent)
+            .into(),
         total_usage: balance.lifetime_spent.into(),
     })
 }

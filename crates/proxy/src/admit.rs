@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use airouter_billing::event::RequestFacts;
+use airouter_billing::event::{ModelRule, RequestFacts};
 use airouter_billing::hold::{self, Candidate, Decision, Hold, HoldRequest, MaxPrice, PromptSize};
 use airouter_billing::model_id::{Modifier, RequestedModel};
 use airouter_billing::plan::PriceRule;
@@ -21,9 +21,10 @@ use crate::gateway::Gateway;
 use crate::leases::{Holds, NoHold};
 use crate::meter::Meter;
 use crate::problem::Problem;
-use crate::session::{Moments, Session, delivery_of};
+use crate::report::Moments;
+use crate::session::{Session, delivery_of};
 use crate::wire::cost_raising::CostRaisingField;
-use crate::wire::media::PromptShape;
+use crate::wire::media::{MediaKind, PromptShape};
 use crate::wire::request::{self, ChatRequest, StreamUsage};
 use crate::wire::rewrite::{LimitField, OutputLimit, RewritePlan, rewrite};
 
@@ -99,6 +100,7 @@ pub(crate) async fn admit(
         model_pricing: (!first.entry.prices.is_dynamic()).then_some(first.entry.prices.version),
         plan_version: snapshot.plan.version,
         rule: first.rule.clone(),
+        fallback_rules: fallback_rules(&wanted),
         delivery: delivery_of(request.delivery),
         admitted_at: gateway.clock.now(),
         hold: hold.amount,
@@ -114,7 +116,7 @@ pub(crate) async fn admit(
         rate,
         place,
         master: None,
-        _counted: gateway.metrics.request_started(),
+        counted: gateway.metrics.request_started(),
         gateway: Arc::clone(gateway),
     };
     Ok(Admitted {
@@ -178,6 +180,21 @@ fn wanted_models(
         .collect()
 }
 
+/// The rules of fallbacks that are priced unlike the first model.
+fn fallback_rules(wanted: &[Wanted]) -> Vec<ModelRule> {
+    let Some((first, fallbacks)) = wanted.split_first() else {
+        return Vec::new();
+    };
+    fallbacks
+        .iter()
+        .filter(|wanted| wanted.rule != first.rule)
+        .map(|wanted| ModelRule {
+            model: wanted.entry.prices.id.clone(),
+            rule: wanted.rule.clone(),
+        })
+        .collect()
+}
+
 fn admit_rate(
     gateway: &Gateway,
     snapshot: &KeySnapshot,
@@ -211,10 +228,18 @@ fn admit_rate(
 fn prompt_size(shape: &PromptShape) -> PromptSize {
     let linked = shape.linked_media;
     let linked_media = [linked.images, linked.audio, linked.videos, linked.files];
+    let inline = |of_images: bool| {
+        shape
+            .inline_media
+            .iter()
+            .filter(move |media| (media.kind == MediaKind::Image) == of_images)
+            .map(|media| media.bytes)
+    };
     PromptSize {
         text_bytes: shape.text_bytes,
         messages: u64::from(shape.messages),
-        inline_media: shape.inline_media.iter().map(|media| media.bytes).collect(),
+        inline_images: inline(true).collect(),
+        other_media_bytes: inline(false).sum(),
         linked_media: linked_media.into_iter().map(u64::from).sum(),
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn follow(gateway: Arc<Gateway>, stop: CancellationToken) {
             Ok(changes) => {
                 position = changes.position;
                 if changes.overflow {
-                    gateway.keys.forget_all();
+                    start_over(&gateway).await;
                 }
                 // A new price book is one change a model: it is read once.
                 let mut changes = changes.changes;
@@ -42,6 +42,12 @@ pub(crate) async fn follow(gateway: Arc<Gateway>, stop: CancellationToken) {
             Err(error) => tracing::warn!(%error, "the change log could not be read"),
         }
     }
+}
+
+/// More changed than can be followed: everything that is remembered may be wrong.
+async fn start_over(gateway: &Arc<Gateway>) {
+    gateway.leases.give_back_all().await;
+    act(gateway, Change::Prices).await;
 }
 
 async fn act(gateway: &Arc<Gateway>, change: Change) {

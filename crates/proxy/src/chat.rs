@@ -10,10 +10,11 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitted, admit};
 use crate::body::AnswerBody;
-use crate::forward::{Answered, forward};
+use crate::forward::{Answered, GENERATION_ID, forward};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::rate_headers;
@@ -40,16 +41,15 @@ pub(crate) async fn complete(
     if !gateway.is_ready() {
         return Err(not_ready(gateway));
     }
-    let body = read_body(
-        request,
-        gateway.settings.max_body_bytes,
-        gateway.settings.timeouts.client_body,
-    )
-    .await?;
-    let admitted = admit(gateway, id, snapshot, &body, accepted).await?;
+    let body = read_body(request, gateway).await?;
+    let admitted = admit(gateway, id, snapshot, body.bytes(), accepted).await?;
+    let client_gone = CancellationToken::new();
+    let _gone_when_dropped = client_gone.clone().drop_guard();
     // In a task of its own: an upstream that was asked bills its answer even if the client leaves while it waits, and a
     // request that is dropped half way would forget that.
-    let answer = gateway.tracker.spawn(answer(admitted, surface));
+    let answer = gateway
+        .tracker
+        .spawn(answer(admitted, surface, client_gone));
     answer
         .await
         .unwrap_or(Err(Problem::Unavailable { retry_after: None }))
@@ -63,7 +63,11 @@ fn not_ready(gateway: &Gateway) -> Problem {
     }
 }
 
-async fn answer(admitted: Admitted, surface: Surface) -> Result<Response<AnswerBody>, Problem> {
+async fn answer(
+    admitted: Admitted,
+    surface: Surface,
+    client_gone: CancellationToken,
+) -> Result<Response<AnswerBody>, Problem> {
     let Admitted {
         mut session,
         body,
@@ -71,13 +75,15 @@ async fn answer(admitted: Admitted, surface: Surface) -> Result<Response<AnswerB
         usage,
     } = admitted;
     let rate = *session.rate.status();
-    let answered = match forward(&mut session, &body, price_share).await {
+    let answered = match forward(&mut session, &body, price_share, &client_gone).await {
         Ok(answered) => answered,
         Err(problem) => {
             session.refund();
             return Err(problem);
         }
     };
+    drop(body);
+    let generation = session.meter.generation_id.clone();
     let mut response = match answered {
         Answered::Whole(bytes) => whole(session, bytes, surface).await?,
         Answered::Stream(stream) => {
@@ -85,18 +91,22 @@ async fn answer(admitted: Admitted, surface: Surface) -> Result<Response<AnswerB
             streamed(AnswerBody::Relayed(Box::new(relay)))
         }
     };
-    rate_headers::add(&rate, response.headers_mut());
+    let headers = response.headers_mut();
+    rate_headers::add(&rate, headers);
+    if surface == Surface::OpenRouter {
+        let id = generation.and_then(|id| HeaderValue::from_str(&id).ok());
+        id.map(|id| headers.insert(GENERATION_ID, id));
+    }
     Ok(response)
 }
 
 /// A whole answer, with the client's price in it, sent when its usage is durable.
 async fn whole(
-    mut session: Session,
+    session: Session,
     bytes: Bytes,
     surface: Surface,
 ) -> Result<Response<AnswerBody>, Problem> {
     let answer = Answer::parse(&bytes).map_err(|_| Problem::Unavailable { retry_after: None })?;
-    session.moments.client_first = Some(Instant::now());
     let ending = if answer.is_failure() {
         Ending::UpstreamFailed
     } else {

@@ -6,6 +6,7 @@ use airouter_billing::Nanos;
 use airouter_openrouter::{CancelBilling, cancellation_stops_billing};
 use bytes::Bytes;
 
+use crate::meter::Finality;
 use crate::problem::Problem;
 use crate::relay::Wish;
 use crate::route::Surface;
@@ -53,7 +54,7 @@ pub(crate) struct EventFilter {
     /// The last event that carried usage, for the usage event at the end.
     usage_event: Option<Bytes>,
     was_usage_passed_with_content: bool,
-    oversize: Option<OversizeFilter>,
+    oversize: Option<Oversize>,
 }
 
 impl Default for EventFilter {
@@ -88,10 +89,7 @@ impl EventFilter {
                 kind: Kind::Data,
                 bytes,
             } => self.pass_data(bytes, session, out),
-            Frame::Piece { position, bytes } => {
-                self.pass_piece(position, &bytes, session, out);
-                Passed::On
-            }
+            Frame::Piece { position, bytes } => self.pass_piece(position, &bytes, session, out),
         }
     }
 
@@ -104,6 +102,11 @@ impl EventFilter {
         } else {
             StreamEnd::Broken
         }
+    }
+
+    /// From now on every event is parsed: what comes may be only a part of one.
+    pub(crate) fn parse_everything(&mut self) {
+        self.interest = Interest::Identity;
     }
 
     /// Whether an event in pieces is under way, into which nothing may be put.
@@ -150,15 +153,24 @@ impl EventFilter {
     ) -> Passed {
         let payload = data_payload(&event);
         let facts = match chunk::inspect(&payload, self.interest) {
-            Inspected::Ordinary | Inspected::Unreadable => {
+            Inspected::Ordinary => {
                 out.push_back(event);
                 return Passed::On;
             }
+            // What can't be read can't be cleared of what the client must not see, and its SDK could not read it either.
+            Inspected::Unreadable => return Passed::End(StreamEnd::Failed),
             Inspected::Facts(facts) => facts,
         };
         self.note_identity(&facts, session);
         if let Some(usage) = facts.usage {
-            session.meter.read(usage);
+            let is_final =
+                facts.finish_reason.is_some() || self.finish_reason == FinishReason::Sent;
+            let finality = if is_final {
+                Finality::Final
+            } else {
+                Finality::Preliminary
+            };
+            session.meter.read(usage, finality);
             self.usage_event = Some(event.clone());
         }
         let has_failed = facts.error.is_some() || facts.finish_reason.as_deref() == Some("error");
@@ -196,9 +208,9 @@ impl EventFilter {
         }
         let meter = &mut session.meter;
         let known = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
-        meter.generation_id = known(&facts.id).or(meter.generation_id.take());
-        meter.model = known(&facts.model);
-        meter.provider = known(&facts.provider);
+        meter.note_generation(facts.id.as_deref());
+        meter.model = known(&facts.model).or(meter.model.take());
+        meter.provider = known(&facts.provider).or(meter.provider.take());
         if meter.generation_id.is_some() && meter.provider.is_some() {
             self.interest = Interest::Usage;
         }
@@ -212,28 +224,52 @@ impl EventFilter {
         bytes: &Bytes,
         session: &mut Session,
         out: &mut VecDeque<Bytes>,
-    ) {
+    ) -> Passed {
         let mut segments = Vec::new();
-        self.oversize
-            .get_or_insert_default()
-            .feed(bytes, &mut segments);
+        let oversize = self.oversize.get_or_insert_default();
+        oversize.filter.feed(bytes, &mut segments);
         for segment in segments {
             match segment {
                 Segment::Pass(bytes) => out.push_back(bytes),
                 Segment::Field { name, value } => {
-                    if name == "usage"
-                        && value != "null"
-                        && let Ok(usage) = std::str::from_utf8(&value)
-                    {
-                        session.meter.read(usage);
-                    }
+                    oversize.note(name, &value, session);
                     out.push_back(Bytes::from_static(b"null"));
                 }
                 Segment::TooLarge { .. } => out.push_back(Bytes::from_static(b"null")),
             }
         }
-        if position == Position::End {
-            self.oversize = None;
+        if position != Position::End {
+            return Passed::On;
+        }
+        let has_failed = self
+            .oversize
+            .take()
+            .is_some_and(|oversize| oversize.has_error);
+        if has_failed {
+            Passed::End(StreamEnd::Failed)
+        } else {
+            Passed::On
+        }
+    }
+}
+
+/// An event in pieces.
+#[derive(Debug, Default)]
+struct Oversize {
+    filter: OversizeFilter,
+    has_error: bool,
+}
+
+impl Oversize {
+    /// A member that was withheld.
+    fn note(&mut self, name: &str, value: &Bytes, session: &mut Session) {
+        if value == "null" {
+            return;
+        }
+        match (name, std::str::from_utf8(value)) {
+            ("usage", Ok(usage)) => session.meter.read(usage, Finality::Preliminary),
+            ("error", _) => self.has_error = true,
+            _ => {}
         }
     }
 }

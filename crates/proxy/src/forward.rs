@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use airouter_openrouter::{Fault, MAX_ERROR_BODY_BYTES, UpstreamError, retry_after};
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use rust_decimal::Decimal;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::masters::Master;
+use crate::meter::Finality;
 use crate::metrics::FaultKind;
 use crate::problem::Problem;
 use crate::session::Session;
@@ -26,9 +30,7 @@ const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// An error's body must be there within.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The upstream's id of a generation, in its headers (wire-contract §1.2).
-const GENERATION_ID: HeaderName = HeaderName::from_static("x-generation-id");
-/// The longest generation id that is believed.
-const GENERATION_ID_BYTES_MAX: usize = 256;
+pub(crate) const GENERATION_ID: HeaderName = HeaderName::from_static("x-generation-id");
 
 /// What an upstream began to answer.
 pub(crate) enum Answered {
@@ -68,6 +70,7 @@ pub(crate) async fn forward(
     session: &mut Session,
     body: &Bytes,
     price_share: Option<Decimal>,
+    client_gone: &CancellationToken,
 ) -> Result<Answered, Problem> {
     let gateway = Arc::clone(&session.gateway);
     let order = gateway
@@ -76,6 +79,10 @@ pub(crate) async fn forward(
         .in_order(price_share, gateway.clock.now());
     let mut failures = Vec::with_capacity(order.len());
     for master in order {
+        if client_gone.is_cancelled() && !failures.is_empty() {
+            break;
+        }
+        let began = gateway.clock.now();
         session.begin_attempt(&master);
         let attempt = Attempt {
             session: &mut *session,
@@ -83,7 +90,7 @@ pub(crate) async fn forward(
         };
         match attempt.run(body).await {
             Ok(answered) => {
-                master.note_success();
+                master.note_success(began);
                 return Ok(answered);
             }
             Err(Failure::Final(problem)) => {
@@ -146,6 +153,7 @@ impl Attempt<'_> {
         let sent = gateway.upstream.send(request(self.master, body));
         let response = match timeout(patience, sent).await {
             Ok(Ok(response)) => response,
+            // Nothing was sent: nothing can be billed.
             Ok(Err(error)) if error.is_connect() => return Err(Failure::of(FaultKind::Connect)),
             Ok(Err(_)) => return Err(Failure::of(FaultKind::Broken)),
             Err(_) => return Err(Failure::of(FaultKind::Timeout)),
@@ -153,29 +161,31 @@ impl Attempt<'_> {
         let (parts, incoming) = response.into_parts();
         self.session.moments.upstream_first = Some(Instant::now());
         self.note_generation(&parts.headers);
-        let body = UpstreamBody::new(&parts.headers, incoming)
-            .map_err(|_| Failure::of(FaultKind::BadAnswer))?;
-        if parts.status != StatusCode::OK {
-            return Err(self.refused(parts.status, &parts.headers, body).await);
-        }
-        let answered = if is_event_stream(&parts.headers) {
-            self.open_stream(body).await
-        } else {
-            self.read_whole(body).await
-        };
-        if let Err(Failure::Elsewhere { .. }) = &answered {
+        let answered = self.read(&parts, incoming).await;
+        if answered.is_err() && may_be_billed(parts.status) {
             self.session
                 .note_failed_attempt(gateway.settler.reserve().ok());
         }
         answered
     }
 
+    async fn read(&mut self, parts: &Parts, incoming: Incoming) -> Result<Answered, Failure> {
+        let body = UpstreamBody::new(&parts.headers, incoming)
+            .map_err(|_| Failure::of(FaultKind::BadAnswer))?;
+        if parts.status != StatusCode::OK {
+            return Err(self.refused(parts.status, &parts.headers, body).await);
+        }
+        if is_event_stream(&parts.headers) {
+            self.open_stream(body).await
+        } else {
+            self.read_whole(body).await
+        }
+    }
+
     fn note_generation(&mut self, headers: &HeaderMap) {
         let id = headers.get(GENERATION_ID).and_then(|id| id.to_str().ok());
-        if let Some(id) = id.filter(|id| id.len() <= GENERATION_ID_BYTES_MAX) {
-            self.session.meter.generation_id = Some(id.to_owned());
-            self.session.note_served();
-        }
+        self.session.meter.note_generation(id);
+        self.session.note_served();
     }
 
     async fn refused(
@@ -205,15 +215,11 @@ impl Attempt<'_> {
         self.session.moments.upstream_last = Some(Instant::now());
         let answer = Answer::parse(&bytes).map_err(|_| Failure::of(FaultKind::BadAnswer))?;
         let meter = &mut self.session.meter;
-        meter.generation_id = answer
-            .id
-            .as_deref()
-            .map(str::to_owned)
-            .or(meter.generation_id.take());
+        meter.note_generation(answer.id.as_deref());
         meter.model = answer.model.as_deref().map(str::to_owned);
         meter.provider = answer.provider.as_deref().map(str::to_owned);
         if let Some(usage) = answer.usage {
-            meter.read(usage);
+            meter.read(usage, Finality::Final);
         }
         if answer.is_failure() && answer.choices != chunk::Choices::Content {
             return Err(match UpstreamError::inside_success(bytes.trim_ascii()) {
@@ -252,11 +258,12 @@ impl Attempt<'_> {
         }
     }
 
-    fn inspect_first(&self, payload: &[u8]) -> Result<(), Failure> {
+    fn inspect_first(&mut self, payload: &[u8]) -> Result<(), Failure> {
         match chunk::inspect(payload, Interest::Identity) {
             Inspected::Facts(facts)
                 if facts.error.is_some() && facts.choices != chunk::Choices::Content =>
             {
+                self.session.meter.note_generation(facts.id.as_deref());
                 Err(match UpstreamError::inside_success(payload) {
                     Some(error) => failure_of(&error),
                     None => Failure::of(FaultKind::ProviderFailed),
@@ -266,6 +273,12 @@ impl Attempt<'_> {
             Inspected::Facts(_) | Inspected::Ordinary => Ok(()),
         }
     }
+}
+
+/// Whether an upstream may have billed an answer with this status that came to nothing: it began to answer, or it failed
+/// late. What it refuses at once it does not bill.
+fn may_be_billed(status: StatusCode) -> bool {
+    status.is_success() || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT
 }
 
 /// Only what is needed goes upstream: nothing of the client's own headers.
@@ -377,7 +390,7 @@ fn failure_of(error: &UpstreamError) -> Failure {
 }
 
 /// Words that tell of the operator's account, or where it is.
-const TELLTALE_WORDS: [&str; 10] = [
+const TELLTALE_WORDS: [&str; 14] = [
     "openrouter",
     "http:",
     "https:",
@@ -387,6 +400,10 @@ const TELLTALE_WORDS: [&str; 10] = [
     "settings",
     "sk-",
     "org_",
+    "org-",
+    "proj_",
+    "proj-",
+    "organization",
     "user_",
 ];
 

@@ -19,6 +19,7 @@ use crate::keys::KeyCache;
 use crate::leases::LeaseKeeper;
 use crate::masters::Masters;
 use crate::metrics::{Gauge, Metrics};
+use crate::read_body::BodyMemory;
 use crate::resolver::{self, Resolver, Unsettled};
 use crate::settle::{CommitLoop, Settler};
 use crate::upstream::UpstreamClient;
@@ -114,6 +115,7 @@ pub struct Gateway {
     pub(crate) leases: Arc<LeaseKeeper>,
     pub(crate) settler: Settler,
     pub(crate) in_flight: InFlight,
+    pub(crate) body_memory: BodyMemory,
     pub(crate) resolver: Resolver,
     /// Requests, and what works on for them when their clients have gone.
     pub(crate) tracker: TaskTracker,
@@ -161,6 +163,7 @@ impl Gateway {
             masters: ArcSwap::default(),
             limiter: Limiter::new(RATE_KEYS_MAX),
             in_flight: InFlight::default(),
+            body_memory: BodyMemory::default(),
             stopping: CancellationToken::new(),
             store,
             clock,
@@ -221,17 +224,18 @@ impl Gateway {
 }
 
 impl Background {
-    /// Starts the work. It goes on until [`Running::stop`].
-    pub async fn start(self) -> Result<Running, StoreError> {
+    /// Starts the work. It goes on until [`Working::stop`].
+    pub async fn start(self) -> Result<Working, StoreError> {
         let Self {
             gateway,
             commits,
             unsettled,
         } = self;
         let (work, commit_work) = (TaskTracker::new(), TaskTracker::new());
-        let stop = CancellationToken::new();
+        let (stop, stop_resolving) = (CancellationToken::new(), CancellationToken::new());
         commit_work.spawn(commits.run());
-        work.spawn(resolver::run(Arc::clone(&gateway), unsettled, stop.clone()));
+        let resolver = resolver::run(Arc::clone(&gateway), unsettled, stop_resolving.clone());
+        work.spawn(resolver);
         let taken_up = gateway.take_up_pending().await?;
         if taken_up > 0 {
             tracing::info!(
@@ -240,89 +244,89 @@ impl Background {
             );
         }
         work.spawn(changes::follow(Arc::clone(&gateway), stop.clone()));
-        work.spawn(every(
-            WRITE_DOWN_EVERY,
-            Arc::clone(&gateway),
-            stop.clone(),
-            async |gateway| {
-                gateway
-                    .in_flight
-                    .write_down(&gateway.settler, gateway.clock.now());
-            },
-        ));
-        work.spawn(every(
-            MAINTAIN_EVERY,
-            Arc::clone(&gateway),
-            stop.clone(),
-            async |gateway| {
-                gateway.leases.maintain().await;
-                gateway.set_gauges();
-            },
-        ));
-        work.spawn(every(
-            LeaseKeeper::RENEW_EVERY,
-            Arc::clone(&gateway),
-            stop.clone(),
-            async |gateway| {
-                if let Err(error) = gateway.leases.renew().await {
-                    tracing::error!(%error, "the leases could not be renewed");
-                }
-            },
-        ));
-        work.spawn(every(
-            KEYS_USED_EVERY,
-            Arc::clone(&gateway),
-            stop.clone(),
-            async |gateway| {
-                gateway.write_keys_used().await;
-            },
-        ));
-        Ok(Running {
+        let each = |period, work| every(period, Arc::clone(&gateway), stop.clone(), work);
+        work.spawn(each(WRITE_DOWN_EVERY, Chore::WriteDown));
+        work.spawn(each(MAINTAIN_EVERY, Chore::Maintain));
+        work.spawn(each(LeaseKeeper::RENEW_EVERY, Chore::Renew));
+        work.spawn(each(KEYS_USED_EVERY, Chore::KeysUsed));
+        Ok(Working {
             gateway,
             work,
             commit_work,
             stop,
+            stop_resolving,
         })
     }
 }
 
-async fn every(
-    period: Duration,
-    gateway: Arc<Gateway>,
-    stop: CancellationToken,
-    mut work: impl AsyncFnMut(&Gateway),
-) {
+/// Work that comes round.
+#[derive(Clone, Copy)]
+enum Chore {
+    WriteDown,
+    Maintain,
+    Renew,
+    KeysUsed,
+}
+
+impl Gateway {
+    async fn run(&self, chore: Chore) {
+        match chore {
+            Chore::WriteDown => self.in_flight.write_down(&self.settler, self.clock.now()),
+            Chore::Maintain => {
+                self.leases.maintain().await;
+                self.set_gauges();
+            }
+            Chore::Renew => {
+                if let Err(error) = self.leases.renew().await {
+                    tracing::error!(%error, "the leases could not be renewed");
+                }
+            }
+            Chore::KeysUsed => self.write_keys_used().await,
+        }
+    }
+}
+
+async fn every(period: Duration, gateway: Arc<Gateway>, stop: CancellationToken, chore: Chore) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => work(&gateway).await,
+            _ = ticks.tick() => gateway.run(chore).await,
         }
     }
 }
 
-/// The work beside the requests, while it runs.
-pub struct Running {
+/// The work beside the requests, while it goes on.
+pub struct Working {
     gateway: Arc<Gateway>,
     work: TaskTracker,
     commit_work: TaskTracker,
     stop: CancellationToken,
+    stop_resolving: CancellationToken,
 }
 
-impl Running {
-    /// Waits for the requests that run, and for what works on for clients that have gone, then stops the work: all that
-    /// was served is committed, and all leases are given back. Bounded by the caller.
-    pub async fn stop(self) {
+impl Working {
+    /// Waits for the requests that run, and for what works on for clients that have gone, at most until `cut`; then stops
+    /// the work: all that was served is committed, what was cut off is written down for the next start, and all leases are
+    /// given back.
+    pub async fn stop(self, cut: CancellationToken) {
         let Self {
             gateway,
             work,
             commit_work,
             stop,
+            stop_resolving,
         } = self;
-        stop.cancel();
+        stop_resolving.cancel();
         gateway.tracker.close();
-        gateway.tracker.wait().await;
+        tokio::select! {
+            () = gateway.tracker.wait() => {}
+            () = cut.cancelled() => {
+                gateway.in_flight.write_all_down(&gateway.settler, gateway.clock.now());
+            }
+        }
+        stop.cancel();
         work.close();
         work.wait().await;
         gateway.settler.flush().await;

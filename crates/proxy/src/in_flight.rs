@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use airouter_billing::Timestamp;
 use airouter_billing::event::{RequestFacts, Served};
@@ -12,12 +13,13 @@ use airouter_store::settlements::PendingRequest;
 use crate::settle::Settler;
 
 /// A request is written down at this age. The promise is one second; this leaves time for the commit.
-const WRITE_DOWN_AFTER_MICROS: u64 = 700_000;
+const WRITE_DOWN_AFTER: Duration = Duration::from_millis(700);
 
 /// One request that runs.
 pub(crate) struct Running {
     facts: RequestFacts,
     holds: Vec<BudgetCharge>,
+    since: Instant,
     state: Mutex<State>,
 }
 
@@ -33,16 +35,9 @@ pub(crate) enum WrittenDown {
 #[derive(Default)]
 struct State {
     served: Option<Served>,
-    written: Written,
+    /// What the database was told last.
+    written: Option<Served>,
     is_settled: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Written {
-    #[default]
-    Not,
-    WithoutGeneration,
-    Whole,
 }
 
 impl Running {
@@ -60,29 +55,26 @@ impl Running {
     pub(crate) fn settled(&self) -> WrittenDown {
         let mut state = self.lock();
         state.is_settled = true;
-        if state.written == Written::Not {
+        if state.written.is_none() {
             WrittenDown::No
         } else {
             WrittenDown::Yes
         }
     }
 
-    /// Writes it down if that is due. Returns whether it has to be looked at again.
+    /// Writes it down unless the database knows already where it is served; a failover is written anew. Returns whether it
+    /// has to be looked at again.
     fn write_down(&self, settler: &Settler, now: Timestamp) -> bool {
         let mut state = self.lock();
-        if state.is_settled || state.written == Written::Whole {
+        if state.is_settled {
             return false;
         }
-        let Some(served) = &state.served else {
-            return true;
-        };
-        let written = match served.generation_id {
-            Some(_) => Written::Whole,
-            None => Written::WithoutGeneration,
-        };
-        if written == state.written {
+        if state.served.is_none() || state.served == state.written {
             return true;
         }
+        let Some(served) = state.served.clone() else {
+            return true;
+        };
         let pending = PendingRequest {
             request: self.facts.clone(),
             served: served.clone(),
@@ -92,9 +84,9 @@ impl Running {
         };
         // Handed over under the lock: the settlement, which takes it first, can only come behind.
         if settler.note_in_flight(pending) {
-            state.written = written;
+            state.written = Some(served);
         }
-        state.written != Written::Whole
+        true
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -121,6 +113,7 @@ impl InFlight {
         let running = Arc::new(Running {
             facts,
             holds,
+            since: Instant::now(),
             state: Mutex::default(),
         });
         let mut young = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,9 +123,18 @@ impl InFlight {
 
     /// Writes down what has become old enough. Called every tenth of a second.
     pub(crate) fn write_down(&self, settler: &Settler, now: Timestamp) {
+        self.write_down_from(WRITE_DOWN_AFTER, settler, now);
+    }
+
+    /// Writes down everything: the process ends before the requests do.
+    pub(crate) fn write_all_down(&self, settler: &Settler, now: Timestamp) {
+        self.write_down_from(Duration::ZERO, settler, now);
+    }
+
+    fn write_down_from(&self, age: Duration, settler: &Settler, now: Timestamp) {
         let mut old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
         for shard in &self.young {
-            old.extend(take_grown(shard, now));
+            old.extend(take_grown(shard, age));
         }
         old.retain(|running| {
             running
@@ -142,12 +144,12 @@ impl InFlight {
     }
 }
 
-fn take_grown(shard: &Mutex<VecDeque<Weak<Running>>>, now: Timestamp) -> Vec<Weak<Running>> {
+fn take_grown(shard: &Mutex<VecDeque<Weak<Running>>>, age: Duration) -> Vec<Weak<Running>> {
     let mut young = shard.lock().unwrap_or_else(PoisonError::into_inner);
     let mut grown = Vec::new();
     while let Some(first) = young.front() {
         if let Some(running) = first.upgrade() {
-            if now.micros_since(running.facts.admitted_at) < WRITE_DOWN_AFTER_MICROS {
+            if running.since.elapsed() < age {
                 break;
             }
             grown.push(Weak::clone(first));

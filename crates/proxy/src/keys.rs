@@ -107,16 +107,21 @@ impl KeyCache {
         self.entries.is_empty()
     }
 
-    /// Drops what is affected. An entry that is being loaded meanwhile is not seen here; it keeps an older generation,
-    /// and is loaded again.
+    /// Drops what is affected, and what was loaded while something else changed: that was not looked at then, and is loaded
+    /// again.
     fn forget(&self, is_affected: impl Fn(&KeySnapshot) -> bool) {
-        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        let before = self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.retain(|_, entry| {
-            entry.checked.store(generation, Ordering::Release);
-            entry
-                .snapshot
-                .as_ref()
-                .is_some_and(|snapshot| !is_affected(snapshot))
+            let is_current = entry.checked.load(Ordering::Acquire) == before;
+            let is_kept = is_current
+                && entry
+                    .snapshot
+                    .as_ref()
+                    .is_some_and(|snapshot| !is_affected(snapshot));
+            if is_kept {
+                entry.checked.store(before + 1, Ordering::Release);
+            }
+            is_kept
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use airouter_billing::budget::BudgetSlot;
 use airouter_billing::lease::{Lease, RENEW_EVERY_SECONDS, Take};
@@ -43,11 +43,13 @@ pub struct LeaseKeeper {
     clock: Arc<dyn Clock>,
     replica: ReplicaId,
     tracker: TaskTracker,
+    started: (Timestamp, Instant),
     shards: [Mutex<HashMap<BudgetSlot, Arc<Cell>>>; SHARDS],
 }
 
 struct Cell {
     budget: BudgetRef,
+    slot: BudgetSlot,
     state: Mutex<CellState>,
     answered: Notify,
 }
@@ -74,13 +76,21 @@ impl LeaseKeeper {
         tracker: TaskTracker,
     ) -> Arc<Self> {
         let shards = std::array::from_fn(|_| Mutex::new(HashMap::new()));
+        let started = (clock.now(), Instant::now());
         Arc::new(Self {
             store,
             clock,
             replica,
             tracker,
+            started,
             shards,
         })
+    }
+
+    /// The time for what must not jump: ends of leases, idleness, refusals.
+    fn steady_now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.started.1.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(self.started.0.as_micros().saturating_add(elapsed))
     }
 
     /// Which replica this is.
@@ -111,6 +121,7 @@ impl LeaseKeeper {
     /// Takes `amount` of every money budget and one request of every request budget, of all or of none.
     pub fn take(self: &Arc<Self>, budgets: &[BudgetRef], amount: Nanos) -> Result<Holds, NoHold> {
         let now = self.clock.now();
+        let steady = self.steady_now();
         let mut holds = Holds {
             keeper: Arc::clone(self),
             held: Vec::with_capacity(budgets.len()),
@@ -122,12 +133,12 @@ impl LeaseKeeper {
             };
             let cell = self.cell(*budget, now);
             let taken = match &mut cell.lock().lease {
-                Some(lease) => lease.take(amount, now),
+                Some(lease) => lease.take(amount, steady),
                 None => Take::Dry { shortfall: amount },
             };
             match taken {
                 Take::Held => holds.held.push(Held {
-                    slot: budget.slot(now),
+                    slot: cell.slot,
                     cell,
                     amount,
                 }),
@@ -157,8 +168,8 @@ impl LeaseKeeper {
 
     /// Whether a budget refused `amount` a moment ago.
     pub fn is_refused(&self, budget: BudgetRef, amount: i64) -> bool {
-        let now = self.clock.now();
-        let cell = self.cell(budget, now);
+        let now = self.steady_now();
+        let cell = self.cell(budget, self.clock.now());
         let state = cell.lock();
         state
             .lease
@@ -179,8 +190,11 @@ impl LeaseKeeper {
     /// What a hold of `amount` lacks.
     pub fn missing(&self, budget: BudgetRef, amount: i64) -> i64 {
         let cell = self.cell(budget, self.clock.now());
-        let available = cell.lock().lease.as_ref().map_or(0, Lease::available);
-        amount.saturating_sub(available).max(0)
+        let state = cell.lock();
+        state
+            .lease
+            .as_ref()
+            .map_or(amount, |lease| lease.shortfall(amount))
     }
 
     /// What is known to be free of one budget.
@@ -221,6 +235,9 @@ impl LeaseKeeper {
     }
 
     async fn ask_store(self: Arc<Self>, cell: Arc<Cell>, amount: i64, shortfall: i64) {
+        if let Err(error) = self.give_stale_back(&cell).await {
+            tracing::warn!(%error, "a lease of a changed budget could not be given back");
+        }
         let now = self.clock.now();
         let wish = cell
             .lock()
@@ -228,7 +245,7 @@ impl LeaseKeeper {
             .as_ref()
             .map_or(shortfall, |lease| lease.wish(shortfall));
         let request = LeaseRequest {
-            budget: cell.budget,
+            slot: cell.slot,
             at_least: shortfall,
             wish,
         };
@@ -238,7 +255,7 @@ impl LeaseKeeper {
         state.last_ask_failed = answer.is_err();
         match answer {
             Ok(grant) => {
-                let now = self.clock.now();
+                let now = self.steady_now();
                 let lease = state
                     .lease
                     .get_or_insert_with(|| Lease::open(grant.free, now));
@@ -250,17 +267,33 @@ impl LeaseKeeper {
         cell.answered.notify_waiters();
     }
 
+    /// What is left of a lease whose budget was changed goes back before more is asked for.
+    async fn give_stale_back(&self, cell: &Cell) -> Result<(), StoreError> {
+        let stale = cell.lock().lease.as_mut().map_or(0, Lease::take_stale);
+        if stale == 0 {
+            return Ok(());
+        }
+        let given_back = self
+            .store
+            .give_back(self.replica, &[(cell.slot, stale)])
+            .await;
+        if let (Err(_), Some(lease)) = (&given_back, &mut cell.lock().lease) {
+            lease.not_given_back(stale);
+        }
+        given_back
+    }
+
     /// Gives back what was idle, and renews the rest when that is due. Called every half second.
     pub async fn maintain(&self) {
-        let now = self.clock.now();
+        let now = self.steady_now();
         self.give_back(|lease| lease.take_idle(now)).await;
-        self.drop_empty(now);
+        self.drop_empty();
     }
 
     /// Renews all leases; called every [`RENEW_EVERY_SECONDS`].
     pub async fn renew(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.store.renew(self.replica, now).await?;
+        self.store.renew(self.replica, self.clock.now()).await?;
+        let now = self.steady_now();
         for cell in self.cells() {
             if let Some(lease) = &mut cell.lock().lease {
                 lease.renewed(now);
@@ -323,8 +356,15 @@ impl LeaseKeeper {
             if !is_meant(&slot) {
                 continue;
             }
-            let amount = cell.lock().lease.as_mut().map_or(0, &take);
+            let mut state = cell.lock();
+            if state.is_asking {
+                continue;
+            }
+            let amount = state.lease.as_mut().map_or(0, &take);
             if amount > 0 {
+                // Whoever needs more waits until it is back: until then the database would refuse what is there.
+                state.is_asking = true;
+                drop(state);
                 amounts.push((slot, amount));
                 taken_from.push((cell, amount));
             }
@@ -332,26 +372,32 @@ impl LeaseKeeper {
         if amounts.is_empty() {
             return;
         }
-        if let Err(error) = self.store.give_back(self.replica, &amounts).await {
+        let given_back = self.store.give_back(self.replica, &amounts).await;
+        if let Err(error) = &given_back {
             tracing::warn!(%error, "idle leases could not be given back; they are kept");
-            for (cell, amount) in taken_from {
-                if let Some(lease) = &mut cell.lock().lease {
-                    lease.not_given_back(amount);
-                }
+        }
+        for (cell, amount) in taken_from {
+            let mut state = cell.lock();
+            state.is_asking = false;
+            state.last_ask_failed = false;
+            if let (Some(lease), Err(_)) = (&mut state.lease, &given_back) {
+                lease.not_given_back(amount);
             }
+            drop(state);
+            cell.answered.notify_waiters();
         }
     }
 
-    fn drop_empty(&self, now: Timestamp) {
+    fn drop_empty(&self) {
+        let (now, steady) = (self.clock.now(), self.steady_now());
         for shard in &self.shards {
             let mut cells = shard.lock().unwrap_or_else(PoisonError::into_inner);
             cells.retain(|slot, cell| {
                 let is_past = cell.budget.slot(now) != *slot;
                 let state = cell.lock();
-                let is_unused = state
-                    .lease
-                    .as_ref()
-                    .is_none_or(|lease| lease.is_empty() && (is_past || lease.is_forgettable(now)));
+                let is_unused = state.lease.as_ref().is_none_or(|lease| {
+                    lease.is_empty() && (is_past || lease.is_forgettable(steady))
+                });
                 state.is_asking || Arc::strong_count(cell) > 1 || !is_unused
             });
         }
@@ -366,6 +412,7 @@ impl LeaseKeeper {
         let cell = cells.entry(slot).or_insert_with(|| {
             Arc::new(Cell {
                 budget,
+                slot,
                 state: Mutex::default(),
                 answered: Notify::new(),
             })

@@ -38,6 +38,7 @@ pub mod problem;
 mod rate_headers;
 mod read_body;
 pub mod relay;
+mod report;
 mod resolver;
 pub mod route;
 pub mod server;

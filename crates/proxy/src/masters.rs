@@ -39,6 +39,7 @@ pub struct Master {
     pub control: ControlClient,
     /// Its series.
     pub metrics: Arc<MasterMetrics>,
+    put_aside_at: AtomicI64,
     put_aside_until: AtomicI64,
     in_flight: AtomicUsize,
 }
@@ -89,6 +90,7 @@ impl Master {
             key: parts.key,
             control: parts.control,
             metrics: parts.metrics,
+            put_aside_at: AtomicI64::new(0),
             put_aside_until: AtomicI64::new(0),
             in_flight: AtomicUsize::new(0),
         })
@@ -108,7 +110,10 @@ impl Master {
             | Fault::Timeout
             | Fault::Request => return,
         };
+        self.metrics.set_put_aside(1);
         let until = now.plus_seconds(seconds).as_micros();
+        self.put_aside_at
+            .fetch_max(now.as_micros(), Ordering::Relaxed);
         let before = self.put_aside_until.fetch_max(until, Ordering::Relaxed);
         if before < now.as_micros() {
             tracing::warn!(
@@ -120,10 +125,12 @@ impl Master {
         }
     }
 
-    /// It served: whatever was the matter is over.
-    pub fn note_success(&self) {
-        if self.put_aside_until.load(Ordering::Relaxed) != 0 {
+    /// It served a request that began at `began`: whatever was the matter before is over.
+    pub fn note_success(&self, began: Timestamp) {
+        let is_news = began.as_micros() > self.put_aside_at.load(Ordering::Relaxed);
+        if is_news && self.put_aside_until.load(Ordering::Relaxed) != 0 {
             self.put_aside_until.store(0, Ordering::Relaxed);
+            self.metrics.set_put_aside(0);
             tracing::info!(master_account = self.name, "a master account serves again");
         }
     }

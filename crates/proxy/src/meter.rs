@@ -1,10 +1,17 @@
 //! The meter: what an answer says of what it cost, the last word counting.
 
 use airouter_billing::decimal::parse_decimal;
+use airouter_billing::event::Ending;
 use airouter_billing::usage::Inference;
 use airouter_billing::{TokenCounts, Usage};
+use rust_decimal::Decimal;
 
 use crate::wire::usage::UsageReport;
+
+/// The longest generation id that is believed.
+const GENERATION_ID_BYTES_MAX: usize = 256;
+/// No request costs as much: what reports more is not believed before the generation record says so too.
+const REPORTED_COST_MAX: Decimal = Decimal::from_parts(100_000, 0, 0, false, 0);
 
 /// What is known of an answer so far.
 #[derive(Debug, Default)]
@@ -16,6 +23,17 @@ pub(crate) struct Meter {
     /// The provider that answers.
     pub(crate) provider: Option<String>,
     usage: Reading,
+    finality: Finality,
+}
+
+/// Whether a usage can still grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Finality {
+    /// It came while the answer ran: some providers send a preview (wire-contract §4.2).
+    #[default]
+    Preliminary,
+    /// It came with the end of the answer or behind it.
+    Final,
 }
 
 /// What was read of usage.
@@ -39,16 +57,30 @@ pub(crate) enum Metered {
 }
 
 impl Meter {
+    /// The upstream's id of the generation, if it is one: the first that is known counts, and one that is absurdly long is
+    /// none.
+    pub(crate) fn note_generation(&mut self, id: Option<&str>) {
+        let is_id = |id: &&str| !id.is_empty() && id.len() <= GENERATION_ID_BYTES_MAX;
+        if self.generation_id.is_none() {
+            self.generation_id = id.filter(is_id).map(str::to_owned);
+        }
+    }
+
     /// Reads a usage object. The last one of an answer counts: they are cumulative (wire-contract §4.2).
-    pub(crate) fn read(&mut self, usage: &str) {
+    pub(crate) fn read(&mut self, usage: &str, finality: Finality) {
+        self.finality = finality;
         self.usage = match UsageReport::parse(usage) {
             Ok(report) => Reading::Report(Box::new(report)),
             Err(_) => Reading::Unreadable,
         };
     }
 
-    /// What the answer used.
-    pub(crate) fn finish(&self) -> Metered {
+    /// What the answer used. Of one that was cut off only a final usage counts: a client that leaves behind a preview
+    /// would ride for free.
+    pub(crate) fn finish(&self, ending: Ending) -> Metered {
+        if ending != Ending::Complete && self.finality == Finality::Preliminary {
+            return Metered::Missing;
+        }
         match &self.usage {
             Reading::Nothing => Metered::Missing,
             Reading::Unreadable => Metered::Unreadable,
@@ -71,6 +103,13 @@ fn metered(report: &UsageReport) -> Metered {
     let (Ok(reported_cost), Ok(upstream_cost)) = (cost, upstream_cost) else {
         return Metered::Unreadable;
     };
+    if [reported_cost, upstream_cost]
+        .iter()
+        .flatten()
+        .any(|cost| *cost > REPORTED_COST_MAX)
+    {
+        return Metered::Unreadable;
+    }
     let inference = match (report.is_byok, upstream_cost) {
         (Some(true), Some(upstream_cost)) => Inference::OwnProviderKey { upstream_cost },
         // Only a fee is reported; what the provider billed is not.
@@ -103,9 +142,9 @@ mod tests {
     fn finish(usages: &[&str]) -> Metered {
         let mut meter = Meter::default();
         for usage in usages {
-            meter.read(usage);
+            meter.read(usage, Finality::Final);
         }
-        meter.finish()
+        meter.finish(Ending::Complete)
     }
 
     #[test]
@@ -143,6 +182,28 @@ mod tests {
         assert_eq!(
             finish(&[r#"{"prompt_tokens":1,"cost":0.0005,"is_byok":true}"#]),
             Metered::Missing
+        );
+    }
+
+    #[test]
+    fn a_preview_does_not_settle_an_answer_that_was_cut_off() {
+        let mut meter = Meter::default();
+        let usage = r#"{"prompt_tokens":1,"completion_tokens":0,"cost":0.000001}"#;
+        meter.read(usage, Finality::Preliminary);
+        assert_eq!(meter.finish(Ending::ClientGone), Metered::Missing);
+        assert!(matches!(meter.finish(Ending::Complete), Metered::Usage(_)));
+        meter.read(usage, Finality::Final);
+        assert!(matches!(
+            meter.finish(Ending::ClientGone),
+            Metered::Usage(_)
+        ));
+    }
+
+    #[test]
+    fn an_absurd_cost_is_not_believed() {
+        assert_eq!(
+            finish(&[r#"{"prompt_tokens":1,"cost":9000000000}"#]),
+            Metered::Unreadable
         );
     }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::body::AnswerBody;
 use crate::metrics::Refusal;
+use crate::rate_headers;
 use crate::route::Surface;
 use crate::wire::fields::RequestError;
 
@@ -24,8 +25,10 @@ pub enum Problem {
     MissingKey,
     /// A key came, but not in `Authorization: Bearer`.
     MisplacedKey,
-    /// What came is no key of ours: mistyped, unknown, revoked or expired.
+    /// What came is no key of ours: mistyped or unknown.
     InvalidKey(&'static str),
+    /// The key was revoked, or has expired.
+    EndedKey(&'static str),
     /// The account was disabled.
     AccountDisabled,
     /// The budgets don't cover what the request may cost.
@@ -86,6 +89,8 @@ pub enum Problem {
     UpstreamTimeout,
     /// The database is away, or nothing can be made durable.
     StoreUnavailable,
+    /// There is no memory for more.
+    Busy,
     /// The server stops.
     ShuttingDown,
     /// The usage could not be made durable.
@@ -170,6 +175,9 @@ impl Problem {
         if let Some(advice) = self.retry_advice() {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static(advice));
         }
+        if let Self::RateLimited(limited) = &self {
+            rate_headers::add_refusal(limited, headers);
+        }
         if let Self::WrongMethod(allowed) = self {
             headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));
         }
@@ -199,7 +207,7 @@ impl Problem {
         match self {
             Self::MissingKey | Self::MisplacedKey => Refusal::KeyMissing,
             Self::InvalidKey(_) => Refusal::KeyUnknown,
-            Self::AccountDisabled => Refusal::KeyRevoked,
+            Self::EndedKey(_) | Self::AccountDisabled => Refusal::KeyRevoked,
             Self::InsufficientQuota { .. } => Refusal::InsufficientFunds,
             Self::RequestBudgetSpent { .. } => Refusal::RequestBudget,
             Self::RateLimited(limited) => match limited.which {
@@ -222,7 +230,9 @@ impl Problem {
             Self::Unavailable { .. } | Self::UpstreamLimited { .. } | Self::UpstreamTimeout => {
                 Refusal::NoUpstream
             }
-            Self::StoreUnavailable | Self::ShuttingDown | Self::NotDurable => Refusal::NotReady,
+            Self::StoreUnavailable | Self::Busy | Self::ShuttingDown | Self::NotDurable => {
+                Refusal::NotReady
+            }
         }
     }
 
@@ -236,7 +246,7 @@ impl Problem {
             Self::Unavailable { retry_after } | Self::UpstreamLimited { retry_after } => {
                 Some(retry_after.map_or(1, seconds).clamp(1, 60))
             }
-            Self::StoreUnavailable | Self::ShuttingDown | Self::NotDurable => Some(1),
+            Self::StoreUnavailable | Self::Busy | Self::ShuttingDown | Self::NotDurable => Some(1),
             _ => None,
         }
     }
@@ -268,7 +278,7 @@ impl Problem {
             Self::MisplacedKey => unauthorized(
                 "The API key came in the wrong place. Send it as 'Authorization: Bearer sk-air-…', and nowhere else.",
             ),
-            Self::InvalidKey(message) => unauthorized(message),
+            Self::InvalidKey(message) | Self::EndedKey(message) => unauthorized(message),
             Self::AccountDisabled => Told::new(
                 StatusCode::FORBIDDEN,
                 "permission_error",
@@ -416,6 +426,11 @@ impl Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "service_unavailable",
                 "The service can't account for requests at the moment. Try again shortly.",
+            ),
+            Self::Busy => service(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "The server has no memory for a body of this size at the moment. Try again shortly.",
             ),
             Self::ShuttingDown => service(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -1,6 +1,6 @@
 //! The `x-ratelimit-…` headers, as OpenAI has them.
 
-use airouter_limits::{LimitStatus, RateStatus};
+use airouter_limits::{LimitKind, LimitStatus, RateLimited, RateStatus};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 struct Names {
@@ -27,6 +27,22 @@ pub(crate) fn add(status: &RateStatus, headers: &mut HeaderMap) {
             add_limit(names, status, headers);
         }
     }
+}
+
+/// Adds which limit was met.
+pub(crate) fn add_refusal(limited: &RateLimited, headers: &mut HeaderMap) {
+    let names = match limited.which {
+        LimitKind::Requests => REQUESTS,
+        LimitKind::Tokens => TOKENS,
+        // OpenAI has no such headers for requests at the same time.
+        LimitKind::Concurrency => return,
+    };
+    let status = LimitStatus {
+        limit: limited.limit,
+        remaining: limited.remaining,
+        reset_after_ms: limited.retry_after_ms.unwrap_or(0),
+    };
+    add_limit(names, status, headers);
 }
 
 fn add_limit(names: Names, status: LimitStatus, headers: &mut HeaderMap) {

@@ -20,7 +20,7 @@ use crate::session::{Session, Settled};
 use crate::settle::NotDurable;
 use crate::upstream::UpstreamBody;
 use crate::wire::request::StreamUsage;
-use crate::wire::sse::{self, EventSplitter};
+use crate::wire::sse::{self, EventSplitter, Frame};
 
 /// A comment that keeps the connection alive; readers ignore it.
 const HEARTBEAT: Bytes = Bytes::from_static(b": AIROUTER PROCESSING\n\n");
@@ -178,7 +178,10 @@ impl Active {
                         return Poll::Ready(end);
                     }
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(StreamEnd::Broken)),
+                // Once all of the answer is there it does not matter how the connection ends.
+                Poll::Ready(Some(Err(_))) => {
+                    return Poll::Ready(Some(self.filter.end_without_done()));
+                }
                 Poll::Ready(None) => return Poll::Ready(Some(self.pass_rest(out))),
                 Poll::Pending => {
                     std::task::ready!(self.tick.as_mut().poll(context));
@@ -202,9 +205,18 @@ impl Active {
         None
     }
 
-    /// The upstream closed: what it left unfinished still counts.
+    /// The upstream closed: what it left unfinished still counts. An event without its blank line gets one; if it is only a
+    /// part of an event, the stream has failed.
     fn pass_rest(&mut self, out: &mut VecDeque<Bytes>) -> StreamEnd {
+        self.filter.parse_everything();
         while let Some(frame) = self.splitter.finish() {
+            let frame = match frame {
+                Frame::Event { kind, bytes } => Frame::Event {
+                    kind,
+                    bytes: completed(&bytes),
+                },
+                piece @ Frame::Piece { .. } => piece,
+            };
             if let Passed::End(end) = self.filter.pass(frame, &mut self.session, out) {
                 return end;
             }
@@ -293,6 +305,11 @@ impl Active {
             }
         }
     }
+}
+
+/// An event with the blank line that it lacks.
+fn completed(event: &Bytes) -> Bytes {
+    [event.trim_ascii_end(), b"\n\n"].concat().into()
 }
 
 async fn settle_quietly(session: Session) {

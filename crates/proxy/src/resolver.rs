@@ -58,7 +58,11 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let questions = Arc::new(Semaphore::new(PARALLEL_QUESTIONS));
+    let open = Arc::new(Semaphore::new(QUEUE_SIZE));
     loop {
+        let Ok(place) = Arc::clone(&open).acquire_owned().await else {
+            return;
+        };
         let unsettled = tokio::select! {
             () = stop.cancelled() => return,
             unsettled = queue.recv() => unsettled,
@@ -67,6 +71,7 @@ pub(crate) async fn run(
         let task = resolve(Arc::clone(&gateway), unsettled, Arc::clone(&questions));
         let stop = stop.clone();
         gateway.tracker.spawn(async move {
+            let _place = place;
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = task => {}
@@ -86,7 +91,7 @@ async fn resolve(gateway: Arc<Gateway>, unsettled: Unsettled, questions: Arc<Sem
     let id = unsettled.pending.request.id;
     match settlement(&gateway, unsettled, found) {
         Some(event) => {
-            if place.settle(event).durable().await.is_err() {
+            if place.settle(event, None).durable().await.is_err() {
                 tracing::error!(request = %id, "a usage that was found out could not be committed");
             }
         }
@@ -160,8 +165,10 @@ fn settlement(gateway: &Gateway, unsettled: Unsettled, found: Found) -> Option<U
         Outcome::Charged => (priced.price, charges(&pending, holds, priced.price)),
         Outcome::Lost(_) => (Nanos::ZERO, Vec::new()),
     };
+    let mut request = pending.request;
+    request.rule = request.rule_for(pending.served.model.as_deref()).clone();
     let event = UsageEvent {
-        request: pending.request,
+        request,
         served: pending.served,
         tokens: usage.tokens,
         reported_cost: usage.reported_cost.unwrap_or(priced.list_cost),
@@ -203,7 +210,7 @@ fn priced(
     let usage = usage_of(generation).ok_or(PriceError::Unpriced)?;
     let terms = Terms {
         discount: pending.served.discount,
-        rule: &pending.request.rule,
+        rule: pending.request.rule_for(pending.served.model.as_deref()),
     };
     let catalog = gateway.catalog.load();
     let served = pending

@@ -95,11 +95,11 @@ async fn authenticate(
     let now = gateway.clock.now();
     match snapshot.access {
         Access::Granted => {}
-        Access::Revoked => return Err(Problem::InvalidKey("This API key was revoked.")),
+        Access::Revoked => return Err(Problem::EndedKey("This API key was revoked.")),
         Access::Disabled => return Err(Problem::AccountDisabled),
     }
     if snapshot.expires_at.is_some_and(|expiry| now >= expiry) {
-        return Err(Problem::InvalidKey("This API key has expired."));
+        return Err(Problem::EndedKey("This API key has expired."));
     }
     gateway.keys_used.note(snapshot.key, now);
     Ok(snapshot)

@@ -1,7 +1,7 @@
 //! One admitted request: what it holds, where it is served, what it used, and how it is settled, once.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use airouter_billing::event::{Delivery, Ending, RequestFacts, Served};
 use airouter_billing::pricing::{self, Priced, Terms};
@@ -19,50 +19,14 @@ use crate::in_flight::{Running, WrittenDown};
 use crate::leases::Holds;
 use crate::masters::{Master, OnMaster};
 use crate::meter::{Meter, Metered};
-use crate::metrics::{Alarm, Counted, RequestSample, Timing};
+use crate::metrics::{Alarm, Counted};
+use crate::report::{Moments, Report, micros};
 use crate::resolver::Unsettled;
 use crate::settle::{Commit, Place};
 
 /// How far a reported cost may be from tokens × price book before the operator is told: endpoints of one model differ by
 /// a factor of 3 (wire-contract §4.4).
 const COST_MISMATCH_FACTOR: Decimal = Decimal::from_parts(4, 0, 0, false, 0);
-
-/// When what happened, for the added latency.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moments {
-    pub(crate) accepted: Instant,
-    pub(crate) sent: Option<Instant>,
-    pub(crate) upstream_first: Option<Instant>,
-    pub(crate) client_first: Option<Instant>,
-    pub(crate) upstream_last: Option<Instant>,
-}
-
-impl Moments {
-    pub(crate) fn new(accepted: Instant) -> Self {
-        Self {
-            accepted,
-            sent: None,
-            upstream_first: None,
-            client_first: None,
-            upstream_last: None,
-        }
-    }
-
-    fn timing(&self, now: Instant) -> Timing {
-        let before = self.sent.map(|sent| sent.duration_since(self.accepted));
-        let with = |from: Option<Instant>, to: Option<Instant>| {
-            Some(before? + to?.saturating_duration_since(from?))
-        };
-        Timing {
-            added_first_byte: with(self.upstream_first, self.client_first),
-            added_last_byte: with(self.upstream_last, Some(now)),
-            first_byte: self
-                .client_first
-                .map(|first| first.duration_since(self.accepted)),
-            whole: now.duration_since(self.accepted),
-        }
-    }
-}
 
 /// An admitted request that is not settled yet. Dropping it gives its holds back: nothing was served.
 pub(crate) struct Session {
@@ -76,7 +40,7 @@ pub(crate) struct Session {
     pub(crate) rate: Admission,
     pub(crate) place: Place,
     pub(crate) master: Option<(Arc<Master>, OnMaster)>,
-    pub(crate) _counted: Counted,
+    pub(crate) counted: Counted,
 }
 
 /// What a settled request costs the client, and when that is durable.
@@ -125,7 +89,7 @@ impl Session {
     /// Settles by what the meter says; where it says nothing, the generation record is asked for later, and the holds
     /// stay until then.
     pub(crate) fn settle(self, ending: Ending) -> Settled {
-        let priced = match self.meter.finish() {
+        let priced = match self.meter.finish(ending) {
             Metered::Usage(usage) => self.price(&usage).map(|priced| (usage, priced)),
             Metered::Missing => {
                 if ending == Ending::Complete {
@@ -156,7 +120,7 @@ impl Session {
         let facts = self.facts();
         let terms = Terms {
             discount: master.discount,
-            rule: &facts.rule,
+            rule: facts.rule_for(self.meter.model.as_deref()),
         };
         let priced = pricing::price(usage, CostSource::Reported, terms, Some(model), at).ok()?;
         let book = model.list_cost(usage.tokens, at);
@@ -191,8 +155,6 @@ impl Session {
         priced: Priced,
         served: Served,
     ) -> Settled {
-        let now = Instant::now();
-        let timing = self.moments.timing(now);
         self.running.settled();
         let limit_moment = self.gateway.moment();
         self.rate.settle_tokens(usage.tokens.total(), limit_moment);
@@ -200,8 +162,10 @@ impl Session {
         if charges.iter().any(|charge| charge.excess > 0) {
             self.gateway.metrics.alarm(Alarm::PriceAboveHold);
         }
+        let mut request = self.running.facts().clone();
+        request.rule = request.rule_for(served.model.as_deref()).clone();
         let event = UsageEvent {
-            request: self.running.facts().clone(),
+            request,
             served,
             tokens: usage.tokens,
             reported_cost: usage.reported_cost.unwrap_or(priced.list_cost),
@@ -213,24 +177,19 @@ impl Session {
             outcome: Outcome::Charged,
             ending,
             finished_at: self.gateway.clock.now(),
-            first_byte_micros: timing.first_byte.map(micros),
+            first_byte_micros: self.moments.first_byte().map(micros),
             charges,
         };
-        if let Some((master, _)) = &self.master {
-            let metrics = &self.gateway.metrics;
-            metrics.usage_booked(&self.entry.metrics, &master.metrics, &event);
-            metrics.request_finished(&RequestSample {
-                model: &self.entry.metrics,
-                master: &master.metrics,
-                delivery: event.request.delivery,
-                ending,
-                timing,
-            });
-            log_request(&event, &self.key_preview, &master.name, &timing);
-        }
+        let report = self.master.map(|(master, _)| Report {
+            moments: self.moments,
+            entry: self.entry,
+            master,
+            key_preview: self.key_preview,
+            counted: self.counted,
+        });
         Settled {
             price: Some(priced.price),
-            commit: self.place.settle(event),
+            commit: self.place.settle(event, report),
         }
     }
 
@@ -307,38 +266,6 @@ fn unserved(session: Session) -> Settled {
         price: Some(Nanos::ZERO),
         commit: Commit::nothing(),
     }
-}
-
-pub(crate) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The one line of a request; its fields are documented in `docs/request-log.md`.
-fn log_request(event: &UsageEvent, key: &str, master: &str, timing: &Timing) {
-    tracing::info!(
-        target: "airouter::request",
-        request = %event.request.id,
-        key,
-        payer = %event.request.payer,
-        model = event.request.requested_model,
-        served_model = event.served.model,
-        provider = event.served.provider,
-        master_account = master,
-        generation = event.served.generation_id,
-        delivery = event.request.delivery.name(),
-        ending = event.ending.name(),
-        prompt_tokens = event.tokens.prompt,
-        completion_tokens = event.tokens.completion,
-        cost_source = event.source.name(),
-        list_cost = %event.list_cost,
-        cost = %event.cost,
-        price = %event.price,
-        first_byte_us = timing.first_byte.map(micros),
-        added_first_byte_us = timing.added_first_byte.map(micros),
-        added_last_byte_us = timing.added_last_byte.map(micros),
-        duration_us = micros(timing.whole),
-        "request"
-    );
 }
 
 impl Gateway {

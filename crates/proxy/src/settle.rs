@@ -1,17 +1,20 @@
 //! The group commit: usage events of many requests become durable together, before the ends of their answers are sent.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use airouter_billing::event::LossReason;
 use airouter_billing::{RequestId, UsageEvent};
 use airouter_store::leases::ReplicaId;
-use airouter_store::settlements::{CommitBatch, PendingRequest};
+use airouter_store::settlements::{CommitBatch, PendingRequest, Uncollected};
 use airouter_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::report::Report;
 
 /// Most jobs that wait for a commit; beyond that, requests wait to hand in theirs.
 const QUEUE_SIZE: usize = 65_536;
@@ -29,10 +32,16 @@ pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is to be made durable.
 enum Job {
-    Event(Box<UsageEvent>, Acknowledgement),
+    Event(Box<Finished>, Acknowledgement),
     Pending(Box<PendingRequest>, Option<Acknowledgement>),
     Forget(RequestId),
     Flush(Acknowledgement),
+}
+
+/// A finished request.
+struct Finished {
+    event: UsageEvent,
+    report: Option<Report>,
 }
 
 struct Acknowledgement {
@@ -174,10 +183,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// Commits a finished request.
-    pub fn settle(self, event: UsageEvent) -> Commit {
+    /// Commits a finished request, and tells of it when that is done.
+    pub(crate) fn settle(self, event: UsageEvent, report: Option<Report>) -> Commit {
         let (acknowledgement, commit) = acknowledgement();
-        self.send(Job::Event(Box::new(event), acknowledgement));
+        let finished = Box::new(Finished { event, report });
+        self.send(Job::Event(finished, acknowledgement));
         commit
     }
 
@@ -229,13 +239,31 @@ impl CommitLoop {
             if count == 0 {
                 return;
             }
-            let (batch, acknowledgements) = gather(jobs.drain(..));
+            let Gathered {
+                batch,
+                waiting,
+                reports,
+            } = gather(jobs.drain(..));
             self.metrics.commit_batch(batch.events.len());
-            self.commit(batch).await;
-            for acknowledgement in acknowledgements {
+            let mut refused = HashSet::new();
+            self.commit(&batch, &mut refused).await;
+            for Waiting {
+                request,
+                acknowledgement,
+            } in waiting
+            {
+                if request.is_some_and(|request| refused.contains(&request)) {
+                    // Dropped unsent: whoever waits learns that it is not durable.
+                    continue;
+                }
                 self.metrics.settled_after(acknowledgement.since.elapsed());
                 // Who waited may have gone; the commit stands all the same.
                 let _ = acknowledgement.sender.send(());
+            }
+            for (event, report) in batch.events.iter().zip(reports) {
+                if let Some(report) = report.filter(|_| !refused.contains(&event.request.id)) {
+                    report.tell(event, &self.metrics);
+                }
             }
             self.shared.queued.fetch_sub(count, Ordering::Relaxed);
         }
@@ -243,26 +271,35 @@ impl CommitLoop {
 
     /// Commits a batch, however often it takes while the database is away. A batch that it refuses is taken apart, so
     /// that one bad event does not stop the others; what is refused alone is set aside with an error in the log.
-    async fn commit(&self, batch: CommitBatch) {
-        match self.commit_patiently(&batch).await {
-            Ok(()) => {}
+    async fn commit(&self, batch: &CommitBatch, refused: &mut HashSet<RequestId>) {
+        match self.commit_patiently(batch).await {
+            Ok(uncollected) => {
+                for Uncollected { request, amount } in uncollected {
+                    tracing::warn!(%request, %amount, "a price was not covered");
+                    self.metrics.loss(LossReason::Uncollected, amount);
+                }
+            }
             Err(error) if batch.events.len() + batch.pending.len() <= 1 => {
-                let ids: Vec<_> = batch.events.iter().map(|event| event.request.id).collect();
+                let events = batch.events.iter().map(|event| event.request.id);
+                let ids: Vec<_> = events
+                    .chain(batch.pending.iter().map(|pending| pending.request.id))
+                    .collect();
                 tracing::error!(%error, requests = ?ids, "the database refuses a settlement");
                 self.metrics.settlement_refused();
+                refused.extend(ids);
             }
             Err(error) => {
                 tracing::error!(%error, "the database refuses a batch; its events are committed one by one");
                 for part in split(batch) {
-                    Box::pin(self.commit(part)).await;
+                    Box::pin(self.commit(&part, refused)).await;
                 }
             }
         }
     }
 
-    async fn commit_patiently(&self, batch: &CommitBatch) -> Result<(), StoreError> {
+    async fn commit_patiently(&self, batch: &CommitBatch) -> Result<Vec<Uncollected>, StoreError> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut waits = RETRY_WAITS.into_iter();
         loop {
@@ -271,9 +308,9 @@ impl CommitLoop {
                 .commit(self.replica, batch, self.clock.now())
                 .await
             {
-                Ok(()) => {
+                Ok(uncollected) => {
                     self.shared.is_stuck.store(false, Ordering::Relaxed);
-                    return Ok(());
+                    return Ok(uncollected);
                 }
                 Err(error) if error.is_transient() => {
                     self.shared.is_stuck.store(true, Ordering::Relaxed);
@@ -281,43 +318,74 @@ impl CommitLoop {
                     let last = RETRY_WAITS[RETRY_WAITS.len() - 1];
                     tokio::time::sleep(waits.next().unwrap_or(last)).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // It answers: what it refuses is no reason to refuse everybody.
+                    self.shared.is_stuck.store(false, Ordering::Relaxed);
+                    return Err(error);
+                }
             }
         }
     }
 }
 
-fn gather(jobs: impl Iterator<Item = Job>) -> (CommitBatch, Vec<Acknowledgement>) {
-    let mut batch = CommitBatch::default();
-    let mut acknowledgements = Vec::new();
+/// Who waits, and for which request.
+struct Waiting {
+    request: Option<RequestId>,
+    acknowledgement: Acknowledgement,
+}
+
+/// The jobs of one commit.
+#[derive(Default)]
+struct Gathered {
+    batch: CommitBatch,
+    waiting: Vec<Waiting>,
+    /// One for each of the batch's events.
+    reports: Vec<Option<Report>>,
+}
+
+fn gather(jobs: impl Iterator<Item = Job>) -> Gathered {
+    let mut gathered = Gathered::default();
     for job in jobs {
-        match job {
-            Job::Event(event, acknowledgement) => {
-                batch.events.push(*event);
-                acknowledgements.push(acknowledgement);
+        let (request, acknowledgement) = match job {
+            Job::Event(finished, acknowledgement) => {
+                let Finished { event, report } = *finished;
+                let request = event.request.id;
+                gathered.batch.events.push(event);
+                gathered.reports.push(report);
+                (Some(request), Some(acknowledgement))
             }
             Job::Pending(pending, acknowledgement) => {
-                batch.pending.push(*pending);
-                acknowledgements.extend(acknowledgement);
+                let request = pending.request.id;
+                gathered.batch.pending.push(*pending);
+                (Some(request), acknowledgement)
             }
-            Job::Forget(request) => batch.forgotten.push(request),
-            Job::Flush(acknowledgement) => acknowledgements.push(acknowledgement),
-        }
+            Job::Forget(request) => {
+                gathered.batch.forgotten.push(request);
+                (None, None)
+            }
+            Job::Flush(acknowledgement) => (None, Some(acknowledgement)),
+        };
+        let waits = |acknowledgement| Waiting {
+            request,
+            acknowledgement,
+        };
+        gathered.waiting.extend(acknowledgement.map(waits));
     }
-    (batch, acknowledgements)
+    gathered
 }
 
-fn split(batch: CommitBatch) -> Vec<CommitBatch> {
-    let pending = batch.pending.into_iter().map(|pending| CommitBatch {
-        pending: vec![pending],
+/// A batch of each of its jobs.
+fn split(batch: &CommitBatch) -> Vec<CommitBatch> {
+    let pending = batch.pending.iter().map(|pending| CommitBatch {
+        pending: vec![pending.clone()],
         ..CommitBatch::default()
     });
-    let events = batch.events.into_iter().map(|event| CommitBatch {
-        events: vec![event],
+    let events = batch.events.iter().map(|event| CommitBatch {
+        events: vec![event.clone()],
         ..CommitBatch::default()
     });
     let forgotten = CommitBatch {
-        forgotten: batch.forgotten,
+        forgotten: batch.forgotten.clone(),
         ..CommitBatch::default()
     };
     pending

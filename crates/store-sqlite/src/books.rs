@@ -20,7 +20,8 @@ use crate::convert::{Column, budget_columns, hex};
 pub(crate) struct SlotState {
     /// What the replica's lease has left.
     pub(crate) leased: i64,
-    /// What nobody has reserved; below zero when a cap was lowered. 0 of a budget that does not exist.
+    /// What nobody has reserved, and is not owed; below zero when a cap was lowered, or more was clawed back than there
+    /// was. 0 of a budget that does not exist.
     pub(crate) free: i64,
 }
 
@@ -66,8 +67,10 @@ pub(crate) async fn read(
             coalesce(l.amount, 0) AS "first!: i64",
             CASE wanted.kind
                 WHEN 'balance' THEN (
-                    SELECT balance_nanos + credit_line_nanos - reserved_nanos FROM balances
-                    WHERE account_id = wanted.id)
+                    SELECT balance_nanos + credit_line_nanos - reserved_nanos - coalesce((
+                        SELECT a.balance_nanos FROM ledger_accounts a
+                        WHERE a.kind = 'receivable' AND a.owner_id = wanted.id), 0)
+                    FROM balances WHERE account_id = wanted.id)
                 ELSE (
                     SELECT coalesce(b.cap, 9223372036854775807) - coalesce(p.spent, 0) - coalesce(p.reserved, 0)
                     FROM budgets b

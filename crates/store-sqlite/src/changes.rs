@@ -107,7 +107,14 @@ async fn changes_since(store: &SqliteStore, position: i64) -> Result<Changes, St
     };
     for row in rows {
         changes.position = row.seq;
-        changes.changes.push(change(row.seq, &row.kind, row.id)?);
+        match change(row.seq, &row.kind, row.id) {
+            Ok(change) => changes.changes.push(change),
+            // It says that something changed, but not what.
+            Err(error) => {
+                tracing::error!(%error, "a change can't be read; everything is read again");
+                changes.overflow = true;
+            }
+        }
     }
     Ok(changes)
 }

@@ -3,15 +3,16 @@
 
 use std::collections::HashSet;
 
-use airouter_billing::{RequestId, Timestamp, UsageEvent};
+use airouter_billing::{Nanos, RequestId, Timestamp, UsageEvent};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
-use airouter_store::settlements::{CommitBatch, PendingRequest, Settlements};
+use airouter_store::settlements::{CommitBatch, PendingRequest, Settlements, Uncollected};
 use async_trait::async_trait;
 
 use crate::books::{self, Entry, NewTransaction, TransactionKind};
 use crate::connection::{begin, failed};
 use crate::open::SqliteStore;
+use crate::settle::SettledEvent;
 use crate::{pending, request_rows, settle, shared_rows};
 
 #[async_trait]
@@ -21,9 +22,10 @@ impl Settlements for SqliteStore {
         replica: ReplicaId,
         batch: &CommitBatch,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Uncollected>, StoreError> {
+        let mut uncollected = Vec::new();
         if batch.is_empty() {
-            return Ok(());
+            return Ok(uncollected);
         }
         let mut writer = self.writer().await?;
         let events = distinct(&batch.events);
@@ -57,17 +59,27 @@ impl Settlements for SqliteStore {
             };
             books::write(&mut transaction, &entry).await?;
             request_rows::insert(&mut transaction, number, &settlement.events, &shared).await?;
+            uncollected.extend(settlement.events.iter().filter_map(uncollected_of));
         }
         let settled = batch.events.iter().map(|event| event.request.id);
         let over: Vec<RequestId> = settled.chain(batch.forgotten.iter().copied()).collect();
         pending::replace(&mut transaction, &batch.pending).await?;
         pending::remove(&mut transaction, &over).await?;
-        transaction.commit().await.map_err(failed)
+        transaction.commit().await.map_err(failed)?;
+        Ok(uncollected)
     }
 
     async fn pending(&self, limit: u32) -> Result<Vec<PendingRequest>, StoreError> {
         pending::oldest(self, limit).await
     }
+}
+
+fn uncollected_of(settled: &SettledEvent<'_>) -> Option<Uncollected> {
+    let amount = settled.covered.uncollected;
+    (amount > Nanos::ZERO).then_some(Uncollected {
+        request: settled.event.request.id,
+        amount,
+    })
 }
 
 /// The events of a batch, the first of each id.

@@ -1,4 +1,5 @@
-//! Leases: all leases of a replica end together, when it was not heard of for long enough or another one took over.
+//! Leases: the leases of a replica end together, when another one takes over. They have no other end: whoever holds the
+//! lock of the file is the only owner, however long it slept.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +16,6 @@ use crate::changes;
 use crate::connection::{begin, failed};
 use crate::convert::budget_columns;
 use crate::open::SqliteStore;
-
-/// A lapsed lease stays reserved for so long: answers that it paid for may still end.
-const GRACE_SECONDS: i64 = 60;
 
 #[async_trait]
 impl Leases for SqliteStore {
@@ -58,7 +56,7 @@ impl Leases for SqliteStore {
         let mut transaction = begin(&mut writer).await?;
         let is_running = keep_alive(&mut transaction, replica, now).await?;
         let granted = if is_running {
-            let slot = request.budget.slot(now);
+            let slot = request.slot;
             let wanted = BTreeSet::from([slot]);
             let books =
                 books::read(&mut transaction, Some(replica), &wanted, std::iter::empty()).await?;
@@ -128,8 +126,7 @@ impl Leases for SqliteStore {
     }
 }
 
-/// Notes that the replica runs; `false` when another one took over, or when it was not heard of for so long that its
-/// leases have now ended.
+/// Notes that the replica runs; `false` when another one took over.
 async fn keep_alive(
     connection: &mut SqliteConnection,
     replica: ReplicaId,
@@ -137,31 +134,16 @@ async fn keep_alive(
 ) -> Result<bool, StoreError> {
     let number = replica.get();
     let expires_at = now.plus_seconds(LEASE_SECONDS).as_micros();
-    let lapsed_before = now.plus_seconds(-GRACE_SECONDS).as_micros();
     let kept = sqlx::query!(
         "UPDATE replicas SET expires_at = max(expires_at, $2)
-        WHERE id = $1 AND ended_at IS NULL AND expires_at >= $3",
+        WHERE id = $1 AND ended_at IS NULL",
         number,
-        expires_at,
-        lapsed_before
+        expires_at
     )
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
-    if kept.rows_affected() > 0 {
-        return Ok(true);
-    }
-    let at = now.as_micros();
-    sqlx::query!(
-        "UPDATE replicas SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
-        number,
-        at
-    )
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
-    end_leases(connection).await?;
-    Ok(false)
+    Ok(kept.rows_affected() > 0)
 }
 
 /// Returns what the leases of ended replicas have reserved.

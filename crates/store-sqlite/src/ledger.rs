@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use airouter_billing::posting::{self, LedgerAccount};
-use airouter_billing::{BudgetId, Nanos};
+use airouter_billing::posting::{self, LedgerAccount, Standing};
+use airouter_billing::{AccountId, BudgetId, Nanos};
 use airouter_store::StoreError;
 use airouter_store::clients::Balance;
 use airouter_store::ledger::{Adjustment, Ledger, Verification};
 use async_trait::async_trait;
+use sqlx::SqliteConnection;
 
 use crate::books::{self, BalanceChange, BalanceChanges, Entry, NewTransaction, TransactionKind};
 use crate::connection::{begin, failed};
@@ -25,7 +26,9 @@ impl Ledger for SqliteStore {
             .balance
             .saturating_add(before.credit_line)
             .saturating_sub(before.reserved);
-        let postings = posting::adjustment(account, adjustment.amount, free)
+        let owed = owed(&mut transaction, account).await?;
+        let standing = Standing { free, owed };
+        let postings = posting::adjustment(account, adjustment.amount, standing)
             .into_postings()
             .map_err(|_| StoreError::OutOfRange)?;
         // A client's balance is a liability: a credit to it is a negative posting.
@@ -68,4 +71,17 @@ impl Ledger for SqliteStore {
     async fn verify(&self) -> Result<Verification, StoreError> {
         verify::verify(self).await
     }
+}
+
+/// What a claw-back took beyond the balance.
+async fn owed(connection: &mut SqliteConnection, account: AccountId) -> Result<Nanos, StoreError> {
+    let owner = account.get();
+    let owed = sqlx::query_scalar!(
+        "SELECT balance_nanos FROM ledger_accounts WHERE kind = 'receivable' AND owner_id = $1",
+        owner
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    Ok(Nanos::new(owed.unwrap_or(0)))
 }

@@ -20,6 +20,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// Rows that a connection reads ahead of whoever takes them.
 const ROWS_AHEAD: usize = 1_024;
+/// Of each connection: 32 MiB (negative numbers are KiB).
+const PAGE_CACHE: &str = "-32768";
+/// Pages of 4 KiB in the write-ahead log before they go to the database: what is written often goes there seldom.
+const PAGES_BETWEEN_CHECKPOINTS: &str = "8000";
 
 /// What the file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +116,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(200)
         .row_buffer_size(ROWS_AHEAD)
-        .pragma("cache_size", "-16384")
+        .pragma("cache_size", PAGE_CACHE)
+        .pragma("wal_autocheckpoint", PAGES_BETWEEN_CHECKPOINTS)
         .pragma("temp_store", "memory")
         .disable_statement_logging()
 }

@@ -24,6 +24,7 @@ struct PriceTermsOf<'a> {
     requested_model: &'a str,
     model_pricing: Option<ModelPricingId>,
     plan_version: PlanVersionId,
+    /// The rule for the model that answered.
     rule: &'a PriceRule,
     master_account: MasterAccountId,
     discount: Discount,
@@ -75,7 +76,7 @@ pub(crate) async fn shared_rows(
             requested_model: &event.request.requested_model,
             model_pricing: event.request.model_pricing,
             plan_version: event.request.plan_version,
-            rule: &event.request.rule,
+            rule: event.request.rule_for(event.served.model.as_deref()),
             master_account: event.served.master_account,
             discount: event.served.discount,
         })?;

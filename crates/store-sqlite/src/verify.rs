@@ -2,6 +2,7 @@
 //! book, each priced again, then the sums. Everything is read as of one moment, on connections of its own.
 
 mod event_prices;
+mod event_rows;
 mod findings;
 mod ledger_walk;
 mod sums;

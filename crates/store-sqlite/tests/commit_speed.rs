@@ -31,12 +31,12 @@ async fn commits_by_batch_size() {
         world.lease(client.balance(), 900_000_000_000_000).await;
         clients.push(client);
     }
-    for (size, batches) in [(1, 2_000), (64, 500), (1_000, 50)] {
+    for (size, batches, spenders) in [(1, 2_000, 1), (64, 500, 1), (64, 500, 32), (1_000, 50, 32)] {
         let work: Vec<Vec<_>> = (0..batches)
             .map(|_| {
                 (0..size)
                     .map(|position| {
-                        let client = &clients[position % clients.len()];
+                        let client = &clients[position % spenders];
                         let mut event = world.event(client, "0.000123");
                         event.charges = vec![charge(client.balance(), event.price.get(), 0)];
                         event
@@ -52,7 +52,7 @@ async fn commits_by_batch_size() {
         let elapsed = u64::try_from(start.elapsed().as_micros()).unwrap();
         let cpu = cpu_micros() - cpu;
         println!(
-            "batches of {size}: {} us a batch, {} us an event, {} ns CPU an event",
+            "batches of {size}, {spenders} clients: {} us a batch, {} us an event, {} ns CPU an event",
             elapsed / u64::try_from(batches).unwrap(),
             elapsed / events,
             cpu * 1_000 / events,

@@ -4,7 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::missing_panics_doc,
     reason = "the suite is code of tests, in a crate so that every adapter can use it: a promise that is broken panics"
 )]
@@ -49,7 +48,6 @@ macro_rules! conformance_tests {
             a_cap_starts_anew_with_its_period
             what_is_given_back_is_free_again
             a_new_replica_ends_earlier_leases
-            a_replica_that_lapsed_is_fenced
             a_budget_that_does_not_exist_has_nothing_free
             a_charge_within_its_lease_is_paid_whole
             committing_again_changes_nothing

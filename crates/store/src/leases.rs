@@ -1,8 +1,8 @@
 //! Leases: which part of a budget which replica may spend.
 
+use airouter_billing::Timestamp;
 use airouter_billing::budget::BudgetSlot;
 use airouter_billing::lease::Grant;
-use airouter_billing::{BudgetRef, Timestamp};
 use async_trait::async_trait;
 
 use crate::error::StoreError;
@@ -26,8 +26,8 @@ impl ReplicaId {
 /// A request for more of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseRequest {
-    /// The budget.
-    pub budget: BudgetRef,
+    /// The budget, in the period that the asking lease is for.
+    pub slot: BudgetSlot,
     /// What is needed now; all or nothing. 0 only asks what is free.
     pub at_least: i64,
     /// What would be liked.
@@ -40,8 +40,7 @@ pub trait Leases: Send + Sync + 'static {
     /// Registers a replica. On SQLite, whose file has one owner, it ends every earlier owner's leases at once.
     async fn register_replica(&self, now: Timestamp) -> Result<ReplicaId, StoreError>;
 
-    /// Adds to this replica's lease of a budget in the period that contains `now`, by
-    /// [`airouter_billing::lease::grant`]. A budget that does not exist (any more) has nothing free.
+    /// Adds to this replica's lease of a budget, by [`airouter_billing::lease::grant`]. A budget that does not exist (any more) has nothing free.
     async fn lease(
         &self,
         replica: ReplicaId,

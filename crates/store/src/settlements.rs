@@ -3,7 +3,7 @@
 use airouter_billing::event::{RequestFacts, Served};
 use airouter_billing::recovery::PendingReason;
 use airouter_billing::settlement::BudgetCharge;
-use airouter_billing::{RequestId, Timestamp, UsageEvent};
+use airouter_billing::{Nanos, RequestId, Timestamp, UsageEvent};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -43,19 +43,29 @@ impl CommitBatch {
     }
 }
 
+/// What the budgets of a request did not cover of its price: the operator's loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uncollected {
+    /// The request.
+    pub request: RequestId,
+    /// How much.
+    pub amount: Nanos,
+}
+
 /// Usage events and pending requests.
 #[async_trait]
 pub trait Settlements: Send + Sync + 'static {
     /// Commits a batch, durably (SQLite `synchronous=FULL`): events, one ledger transaction with the postings that
     /// [`airouter_billing::posting`] makes of them (summed by account), balances, budgets and leases. Events with an
     /// excess are covered as far as [`airouter_billing::settlement::cover`] says, in the order of the batch, after all
-    /// the others. When it returns an error, nothing was changed, or everything was; sending the batch again is safe.
+    /// the others; what stays uncovered is returned. When it returns an error, nothing was changed, or everything was;
+    /// sending the batch again is safe.
     async fn commit(
         &self,
         replica: ReplicaId,
         batch: &CommitBatch,
         now: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Vec<Uncollected>, StoreError>;
 
     /// All pending requests, oldest first, at most `limit`.
     async fn pending(&self, limit: u32) -> Result<Vec<PendingRequest>, StoreError>;

@@ -42,6 +42,7 @@ fn event(outcome: Outcome) -> UsageEvent {
             rule: PriceRule::PercentOfList {
                 factor: Decimal::new(8, 1),
             },
+            fallback_rules: Vec::new(),
             delivery: Delivery::Streamed,
             admitted_at: Timestamp::from_micros(0),
             hold: Nanos::new(20_000_000),

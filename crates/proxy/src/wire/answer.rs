@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 pub use super::choices::Choices;
 use super::choices::{self, Survey};
 use super::chunk::ACCOUNT_MEMBERS;
@@ -62,8 +64,8 @@ impl<'a> Answer<'a> {
             || self.choices == Choices::Empty
     }
 
-    /// The answer with another usage object (in place of the old one, else at the end), and without what names the
-    /// operator's account.
+    /// The answer with another usage object (in place of the old one, else at the end), without what names the operator's
+    /// account, and with errors in our words: the upstream's may speak of that account too.
     #[must_use]
     pub fn with_usage(&self, usage: &str) -> String {
         let mut usage_to_write = Some(usage);
@@ -75,6 +77,10 @@ impl<'a> Answer<'a> {
                         writer.keep_with_value(member, usage);
                     }
                 }
+                "error" if member.value != "null" => writer.keep_with_value(member, OUR_ERROR),
+                "choices" if self.error.is_some() => {
+                    writer.keep_with_value(member, &choices_without_errors(member.value));
+                }
                 name if ACCOUNT_MEMBERS.contains(&name) => {}
                 _ => writer.keep(member),
             }
@@ -84,6 +90,29 @@ impl<'a> Answer<'a> {
         }
         writer.finish()
     }
+}
+
+/// What stands where the upstream told of an error beside content.
+const OUR_ERROR: &str =
+    r#"{"code":502,"message":"The provider failed before the answer was complete."}"#;
+
+fn choices_without_errors(choices: &str) -> String {
+    let mut rebuilt = Vec::new();
+    let read = json::each_element(choices, |choice: &RawValue| {
+        let mut writer = ObjectWriter::with_capacity(choice.get().len());
+        for member in &json::members(choice.get()).unwrap_or_default() {
+            if member.name == "error" && member.value != "null" {
+                writer.keep_with_value(member, OUR_ERROR);
+            } else {
+                writer.keep(member);
+            }
+        }
+        rebuilt.push(writer.finish());
+    });
+    if read.is_err() {
+        rebuilt.clear();
+    }
+    format!("[{}]", rebuilt.join(","))
 }
 
 #[cfg(test)]
@@ -102,6 +131,20 @@ mod tests {
         assert_eq!(
             answer.with_usage("{\"cost\":2}"),
             "{\"id\":\"gen-1\",\"model\":\"a/b\",\"provider\":\"P\",\"choices\":[{\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\",\"x\":1.50}],\"usage\":{\"cost\":2}}"
+        );
+    }
+
+    #[test]
+    fn the_upstreams_words_of_an_error_do_not_pass() {
+        let body = r#"{"choices":[{"message":{"content":"half"},"finish_reason":"error","error":{"message":"org_1"}}],"error":{"message":"key sk-1"},"usage":{}}"#;
+        let shown = Answer::parse(body.as_bytes()).unwrap().with_usage("{}");
+        assert!(
+            !shown.contains("org_1") && !shown.contains("sk-1"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("half") && shown.matches(OUR_ERROR).count() == 2,
+            "{shown}"
         );
     }
 

@@ -107,6 +107,7 @@ impl<'a> ChatRequest<'a> {
         let members = json::members_of(body).map_err(RequestError::Unreadable)?;
         let fields = Fields::new(&members, "");
         refuse_several_choices(&fields)?;
+        refuse_presets(&fields)?;
         Ok(Self {
             model: model(&fields)?,
             models: models(&fields)?,
@@ -130,6 +131,14 @@ impl<'a> ChatRequest<'a> {
             .into_iter()
             .chain(self.max_completion_tokens)
             .min()
+    }
+}
+
+/// A preset is the operator's: it can choose another model and switch on tools that cost extra (OpenRouter: Presets).
+fn refuse_presets(fields: &Fields<'_, '_>) -> Result<(), RequestError> {
+    match fields.value("preset")? {
+        Some(_) => Err(fields.invalid("preset", "left out: presets are not available")),
+        None => Ok(()),
     }
 }
 

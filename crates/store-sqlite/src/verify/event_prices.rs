@@ -11,31 +11,12 @@ use airouter_store::ledger::Check;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use super::event_rows::EventRow;
 use super::findings::Findings;
 use crate::convert::counted;
 use crate::shared_rows::PriceTerms;
 
-/// What of an event is needed to price and to book it again.
-pub(super) struct EventRow {
-    pub(super) seq: i64,
-    pub(super) transaction_id: i64,
-    pub(super) payer_id: Vec<u8>,
-    pub(super) price_terms_id: i64,
-    pub(super) budget_set_id: i64,
-    pub(super) prompt_tokens: i64,
-    pub(super) completion_tokens: i64,
-    pub(super) reported_cost: String,
-    pub(super) upstream_inference_cost: Option<String>,
-    pub(super) list_cost: String,
-    pub(super) cost_nanos: i64,
-    pub(super) price_nanos: i64,
-    pub(super) charged_nanos: i64,
-    pub(super) uncollected_nanos: i64,
-    pub(super) charged_requests: i64,
-    pub(super) loss_reason: Option<String>,
-}
-
-impl EventRow {
+impl EventRow<'_> {
     /// Checks the amounts of the event against what they come to when they are computed again.
     pub(super) fn check_price(&self, terms: &PriceTerms, findings: &mut Findings) {
         let mut compare = |expected: i128, found: i64| {
@@ -63,7 +44,7 @@ impl EventRow {
 
     /// `None` when what is stored is not enough.
     fn priced_again(&self, terms: &PriceTerms) -> Option<Priced> {
-        let inference = match &self.upstream_inference_cost {
+        let inference = match self.upstream_inference_cost {
             None => Inference::Credits,
             Some(text) => Inference::OwnProviderKey {
                 upstream_cost: Decimal::from_str_exact(text).ok()?,
@@ -75,7 +56,7 @@ impl EventRow {
                 completion: counted(self.completion_tokens),
                 ..TokenCounts::default()
             },
-            reported_cost: Some(Decimal::from_str_exact(&self.reported_cost).ok()?),
+            reported_cost: Some(Decimal::from_str_exact(self.reported_cost).ok()?),
             inference,
         };
         let by = Terms {
@@ -96,10 +77,10 @@ impl EventRow {
     /// Puts what this event is booked by into `event`, which [`bookable`] made for the same terms. `None` when it can't
     /// be read.
     pub(super) fn fill(&self, event: &mut UsageEvent) -> Option<()> {
-        event.request.payer = AccountId::new(Uuid::from_slice(&self.payer_id).ok()?);
+        event.request.payer = self.payer;
         event.cost = Nanos::new(self.cost_nanos);
         event.price = Nanos::new(self.price_nanos);
-        event.outcome = match &self.loss_reason {
+        event.outcome = match self.loss_reason {
             None => Outcome::Charged,
             Some(reason) => Outcome::Lost(LossReason::from_name(reason)?),
         };
@@ -119,6 +100,7 @@ pub(super) fn bookable(terms: &PriceTerms) -> UsageEvent {
             model_pricing: None,
             plan_version: terms.plan_version,
             rule: terms.rule.clone(),
+            fallback_rules: Vec::new(),
             delivery: Delivery::Whole,
             admitted_at: Timestamp::default(),
             hold: Nanos::ZERO,

@@ -10,7 +10,8 @@ use airouter_store::ledger::Check;
 use futures_util::stream::{BoxStream, Peekable, StreamExt as _, TryStreamExt as _};
 use sqlx::SqliteConnection;
 
-use super::event_prices::{EventRow, bookable};
+use super::event_prices::bookable;
+use super::event_rows::{self, EventRow};
 use super::findings::Findings;
 use super::sums::{LedgerAccountKey, Totals};
 use crate::connection::failed;
@@ -55,6 +56,12 @@ impl Difference {
     }
 }
 
+/// Events of one transaction, one after the other.
+struct Run {
+    transaction: i64,
+    booked: Transaction,
+}
+
 /// One pass over ledger and events.
 pub(super) struct LedgerWalk<'a> {
     store: &'a SqliteStore,
@@ -81,27 +88,26 @@ impl<'a> LedgerWalk<'a> {
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
         self.totals.read_ledger_accounts(ledger).await?;
-        let mut events = event_rows(events);
+        let mut pages = event_rows::pages(events);
         let mut postings = posting_rows(ledger);
-        while let Some(row) = events.try_next().await.map_err(failed)? {
-            let transaction = row.transaction_id;
-            let mut booked = Transaction::default();
-            self.book(&row, &mut booked, findings).await?;
-            while let Some(row) = next_of_run(&mut events, transaction).await? {
-                self.book(&row, &mut booked, findings).await?;
+        let mut run: Option<Run> = None;
+        while let Some(page) = pages.try_next().await? {
+            for row in event_rows::rows(&page) {
+                let row = row?;
+                if run
+                    .as_ref()
+                    .is_some_and(|run| run.transaction != row.transaction_id)
+                {
+                    self.close(run.take(), &mut postings, findings).await?;
+                }
+                let run = run.get_or_insert_with(|| Run {
+                    transaction: row.transaction_id,
+                    booked: Transaction::default(),
+                });
+                self.book(&row, &mut run.booked, findings).await?;
             }
-            self.read_transactions_before(&mut postings, transaction, findings)
-                .await?;
-            let mut difference = self.differences.remove(&transaction).unwrap_or_default();
-            difference.booked(&booked.into_postings().map_err(|_| StoreError::OutOfRange)?);
-            if let Some(posted) = self
-                .read_transaction(&mut postings, transaction, findings)
-                .await?
-            {
-                difference = merge(difference, posted);
-            }
-            self.keep(transaction, difference, findings);
         }
+        self.close(run, &mut postings, findings).await?;
         self.read_transactions_before(&mut postings, i64::MAX, findings)
             .await
     }
@@ -134,10 +140,38 @@ impl<'a> LedgerWalk<'a> {
         Ok(totals)
     }
 
+    /// A run of events of one transaction has ended: they are what the transaction posts.
+    async fn close(
+        &mut self,
+        run: Option<Run>,
+        postings: &mut Rows<'_, PostingRow>,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let Some(Run {
+            transaction,
+            booked,
+        }) = run
+        else {
+            return Ok(());
+        };
+        self.read_transactions_before(postings, transaction, findings)
+            .await?;
+        let mut difference = Difference::default();
+        difference.booked(&booked.into_postings().map_err(|_| StoreError::OutOfRange)?);
+        if let Some(posted) = self
+            .read_transaction(postings, transaction, findings)
+            .await?
+        {
+            difference = merge(difference, posted);
+        }
+        self.keep(transaction, difference, findings);
+        Ok(())
+    }
+
     /// Prices one event again and books it.
     async fn book(
         &mut self,
-        row: &EventRow,
+        row: &EventRow<'_>,
         booked: &mut Transaction,
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
@@ -151,9 +185,8 @@ impl<'a> LedgerWalk<'a> {
             return Ok(());
         };
         row.check_price(terms, findings);
-        row.fill(event).ok_or_else(|| {
-            Column::new("request_logs", "payer_id or loss_reason").corrupt(row.seq)
-        })?;
+        row.fill(event)
+            .ok_or_else(|| Column::new("request_logs", "loss_reason").corrupt(row.seq))?;
         booked.book(event, row.covered());
         Ok(())
     }
@@ -239,18 +272,6 @@ fn merge(mut left: Difference, right: Difference) -> Difference {
     left
 }
 
-fn event_rows(connection: &mut SqliteConnection) -> Rows<'_, EventRow> {
-    sqlx::query_as!(
-        EventRow,
-        "SELECT seq, transaction_id, payer_id, price_terms_id, budget_set_id, prompt_tokens, completion_tokens,
-            reported_cost, upstream_inference_cost, list_cost, cost_nanos, price_nanos, charged_nanos,
-            uncollected_nanos, charged_requests, loss_reason
-        FROM request_logs ORDER BY seq"
-    )
-    .fetch(connection)
-    .peekable()
-}
-
 fn posting_rows(connection: &mut SqliteConnection) -> Rows<'_, PostingRow> {
     sqlx::query_as!(
         PostingRow,
@@ -261,13 +282,6 @@ fn posting_rows(connection: &mut SqliteConnection) -> Rows<'_, PostingRow> {
     )
     .fetch(connection)
     .peekable()
-}
-
-async fn next_of_run(
-    events: &mut Rows<'_, EventRow>,
-    transaction: i64,
-) -> Result<Option<EventRow>, StoreError> {
-    next_if(events, |row| row.transaction_id == transaction).await
 }
 
 /// The next row, if it is one that is wanted.

@@ -11,7 +11,7 @@ use airouter_store::ledger::Check;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::event_prices::EventRow;
+use super::event_rows::EventRow;
 use super::findings::Findings;
 use crate::connection::failed;
 use crate::convert::Column;
@@ -98,7 +98,7 @@ impl Totals {
         Ok(())
     }
 
-    pub(super) fn add_event(&mut self, row: &EventRow) {
+    pub(super) fn add_event(&mut self, row: &EventRow<'_>) {
         self.events += 1;
         let sums = self.sets.entry(row.budget_set_id).or_default();
         sums.nanos += i128::from(row.charged_nanos);

@@ -119,7 +119,7 @@ pub async fn a_random_workload_adds_up(store: Arc<dyn Store>) {
                 let budget = spender.budgets[budget];
                 let wish = choices.below(1_000);
                 let request = LeaseRequest {
-                    budget,
+                    slot: world.slot(budget),
                     at_least: wish / 2,
                     wish,
                 };
@@ -172,7 +172,7 @@ pub async fn concurrent_leases_never_overdraw(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let client = world.prepaid(6 * 80).await;
     let request = LeaseRequest {
-        budget: client.balance(),
+        slot: world.slot(client.balance()),
         at_least: 80,
         wish: 80,
     };

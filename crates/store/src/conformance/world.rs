@@ -194,7 +194,7 @@ impl World {
     /// Leases exactly `amount` of a budget, if it is there.
     pub async fn lease(&self, budget: BudgetRef, amount: i64) -> Grant {
         let request = LeaseRequest {
-            budget,
+            slot: self.slot(budget),
             at_least: amount,
             wish: amount,
         };
@@ -263,6 +263,7 @@ impl World {
             model_pricing: None,
             plan_version: airouter_billing::PlanVersionId::new(1),
             rule: airouter_billing::PriceRule::default_rule(),
+            fallback_rules: Vec::new(),
             delivery: Delivery::Streamed,
             admitted_at: START,
             hold: Nanos::new(1_000_000),

@@ -1,0 +1,89 @@
+//! Who may open the file, and what they see of each other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use airouter_billing::{BudgetId, Nanos};
+use airouter_store::clients::{Change, Clients as _};
+use airouter_store::conformance::{START, World};
+use airouter_store::ledger::{Adjustment, Ledger as _};
+use airouter_store_sqlite::{OpenError, OpenMode, SqliteStore};
+
+async fn serve(path: &Path) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(path, OpenMode::Serve).await
+}
+
+#[tokio::test]
+async fn one_server_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airouter.db");
+    let first = serve(&path).await.unwrap();
+    assert!(matches!(serve(&path).await, Err(OpenError::InUse { .. })));
+    drop(first);
+    serve(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_tool_changes_the_server_hears_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airouter.db");
+    let world = World::new(Arc::new(serve(&path).await.unwrap())).await;
+    let client = world.prepaid(0).await;
+    let before = world.store.changes_since(-1).await.unwrap();
+    let tool = SqliteStore::open(&path, OpenMode::Tool).await.unwrap();
+    let credit = Adjustment {
+        account: client.account,
+        amount: Nanos::new(5),
+        reason: "a gift".to_owned(),
+        actor: "command line".to_owned(),
+        at: START,
+    };
+    tool.adjust(&credit).await.unwrap();
+    let changes = world.store.changes_since(before.position).await.unwrap();
+    let balance = BudgetId::Balance(client.account);
+    assert_eq!(changes.changes, [Change::Budget(balance)]);
+    assert_eq!(world.lease(client.balance(), 5).await.amount, 5);
+    assert!(tool.verify().await.unwrap().findings.is_empty());
+    assert!(!tool.has_admin().await.unwrap());
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airouter.db");
+    let world = World::new(Arc::new(serve(&path).await.unwrap())).await;
+    let client = world.prepaid(7).await;
+    drop(world);
+    SqliteStore::migrate(&path).await.unwrap();
+    let store = serve(&path).await.unwrap();
+    let balance = store.balance(client.account).await.unwrap();
+    assert_eq!(balance.balance, Nanos::new(7));
+}
+
+#[tokio::test]
+async fn a_directory_that_is_missing_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("missing").join("airouter.db");
+    let refused = serve(&path).await.map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::File { .. }));
+    assert!(refused.to_string().contains("missing"), "{refused}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_its_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airouter.db");
+    let world = World::new(Arc::new(serve(&path).await.unwrap())).await;
+    world.prepaid(1).await;
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.file_name());
+        files += 1;
+    }
+    // The database, its lock, its write-ahead log and the index of that.
+    assert_eq!(files, 4);
+}
