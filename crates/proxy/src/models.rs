@@ -30,7 +30,7 @@ pub(crate) fn list(
         .models()
         .iter()
         .filter(|entry| may_use(snapshot, &entry.prices.id))
-        .map(|entry| shown(gateway, snapshot, entry))
+        .map(|entry| shown(gateway, surface, snapshot, entry))
         .collect();
     let data = models.join(",");
     json_answer(match surface {
@@ -51,7 +51,7 @@ pub(crate) fn one(
         .get(id)
         .filter(|entry| may_use(snapshot, &entry.prices.id))
         .ok_or_else(|| Problem::UnknownModel(id.to_owned()))?;
-    let model = shown(gateway, snapshot, entry);
+    let model = shown(gateway, surface, snapshot, entry);
     Ok(json_answer(match surface {
         Surface::OpenAi => model,
         Surface::OpenRouter => format!("{{\"data\":{model}}}"),
@@ -73,8 +73,13 @@ pub(crate) fn json_answer(body: String) -> Response<AnswerBody> {
     response
 }
 
-/// The upstream's model object with the client's prices, and with what OpenAI's has beside it.
-fn shown(gateway: &Gateway, snapshot: &KeySnapshot, entry: &CatalogEntry) -> String {
+/// The upstream's model object with the client's prices; on OpenAI's surface also with what OpenAI's has beside it.
+fn shown(
+    gateway: &Gateway,
+    surface: Surface,
+    snapshot: &KeySnapshot,
+    entry: &CatalogEntry,
+) -> String {
     let id = &entry.prices.id;
     let prices = ClientPrices {
         rule: snapshot.plan.rule_for(id),
@@ -95,8 +100,10 @@ fn shown(gateway: &Gateway, snapshot: &KeySnapshot, entry: &CatalogEntry) -> Str
             _ => writer.keep(member),
         }
     }
-    writer.add("object", "\"model\"");
-    writer.add("owned_by", &json::quote(author));
+    if surface == Surface::OpenAi {
+        writer.add("object", "\"model\"");
+        writer.add("owned_by", &json::quote(author));
+    }
     writer.finish()
 }
 

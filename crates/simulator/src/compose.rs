@@ -291,7 +291,18 @@ pub(crate) fn whole(
     let failure = fault
         .filter(|fault| fault.kind == Fault::InChoice)
         .map(|_| ApiError::provider_down(&answer.provider).inner());
-    let body = render::completion(answer, directives, failure.as_ref());
+    // What is not billed is not reported as billed either.
+    let is_free = fault
+        .is_some_and(|fault| fault.kind == Fault::InChoice && fault.output == FailedOutput::Free);
+    let free = is_free.then(|| Directives {
+        cost: Some("0".to_owned()),
+        ..directives.clone()
+    });
+    let body = render::completion(
+        answer,
+        free.as_ref().unwrap_or(directives),
+        failure.as_ref(),
+    );
     let wait = duration(answer, directives);
     let early = wait > KEEP_ALIVE;
     let strikes = fault.filter(|fault| fault.kind != Fault::NoDone);

@@ -81,7 +81,7 @@ impl SqliteStore {
         let options = options(path);
         let mut writer = options.connect().await?;
         sqlx::migrate!("../../migrations/sqlite")
-            .run_direct(None, &mut writer, false)
+            .run(&mut writer)
             .await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -54,7 +54,7 @@ impl Reports for SqliteStore {
     }
 }
 
-/// The key's own limit in money; of several, the one with the least left.
+/// The limits in money that hold for the key: its own and its payer's; of several, the one with the least left.
 async fn key_limit(
     store: &SqliteStore,
     key: ApiKeyId,
@@ -64,7 +64,10 @@ async fn key_limit(
     let nanos = Quantity::Nanos.name();
     let budgets = sqlx::query!(
         r#"SELECT id, period, cap AS "cap!: i64" FROM budgets
-        WHERE owner_id = $1 AND owner_kind = 'key' AND quantity = $2 AND cap IS NOT NULL"#,
+        WHERE quantity = $2 AND cap IS NOT NULL AND (
+            (owner_kind = 'key' AND owner_id = $1)
+            OR (owner_kind IN ('tier', 'account')
+                AND owner_id = (SELECT coalesce(payer_id, account_id) FROM api_keys WHERE id = $1)))"#,
         id,
         nanos
     )

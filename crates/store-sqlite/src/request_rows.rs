@@ -83,7 +83,7 @@ pub(crate) async fn insert(
             arguments.reserve(size * COLUMNS.len(), 0);
             for (settled, shared) in rest.drain(rest.len() - size..).rev() {
                 add_row(&mut arguments, transaction, settled, shared)
-                    .map_err(|error| StoreError::Refused(error))?;
+                    .map_err(StoreError::Refused)?;
             }
             let statement = AssertSqlSafe(Arc::clone(statement));
             sqlx::query_with(statement, arguments)

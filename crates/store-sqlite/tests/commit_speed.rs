@@ -1,5 +1,6 @@
 //! How long a group commit takes, by the size of its batch. Run it on purpose, in a release build:
 //! `cargo test --release -p airouter-store-sqlite --test commit_speed -- --ignored --nocapture`.
+#![expect(clippy::unwrap_used, reason = "tests: what goes wrong fails them")]
 
 use std::sync::Arc;
 use std::time::Instant;

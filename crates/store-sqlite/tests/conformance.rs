@@ -1,4 +1,5 @@
 //! The suite that every adapter passes.
+#![expect(clippy::unwrap_used, reason = "tests: what goes wrong fails them")]
 
 use std::sync::Arc;
 

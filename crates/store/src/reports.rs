@@ -17,11 +17,11 @@ pub struct KeyUsage {
     pub weekly: Nanos,
     /// Since the 1st, 00:00 UTC.
     pub monthly: Nanos,
-    /// The key's own spend limit and what is left of it, if it has one.
+    /// The spend limit that holds for it, its own or its payer's, of several the one with the least left.
     pub limit: Option<KeyLimit>,
 }
 
-/// A key's own spend limit.
+/// A spend limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyLimit {
     /// The cap.
