@@ -1,0 +1,58 @@
+# `make help` says what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run build build-debug format lint tools test test-rust test-black-box bench
+
+VENV := $(CURDIR)/.venv
+# Node may have come with the Python packages.
+export PATH := $(VENV)/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+export CARGO_TERM_COLOR ?= auto
+
+help: ## Say what each target does.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build it and try it out: simulated upstream, sample client, no configuration.
+	cargo run --locked --release --package airouter -- demo
+
+build: ## Build the program for production.
+	cargo build --locked --release --package airouter
+
+build-debug: ## Build the programs that the black-box tests drive.
+	cargo build --locked --package airouter --bin airouter --package airouter-simulator --bin airouter-sim
+
+format: tools ## Format the code.
+	cargo fmt --all
+	$(VENV)/bin/ruff format tests
+
+lint: tools ## Check format, lints and (where cargo-deny is installed) dependencies.
+	$(VENV)/bin/ruff format --check tests
+	$(VENV)/bin/ruff check tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  cargo deny --locked check; \
+	else \
+	  echo "lint: dependencies are not checked: cargo-deny is not installed (cargo install --locked cargo-deny)"; \
+	fi
+
+tools: ## Find or install what the tests need.
+	@scripts/ensure-tools
+
+test: tools test-rust test-black-box ## Run all tests; installs what they need first.
+
+test-rust: ## Run the tests of the crates.
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --locked --workspace --no-fail-fast; \
+	else \
+	  cargo test --locked --workspace --no-fail-fast; \
+	fi
+
+test-black-box: build-debug ## Run the real program against the official Python and Node SDKs.
+	cd tests && $(VENV)/bin/python -m pytest --durations=10
+
+bench: ## Measure it beside nginx and a bare pass-through; fails where it costs too much.
+	cargo build --locked --release --package airouter --bin airouter --package airouter-simulator --bin airouter-sim
+	cargo build --locked --release --package airouter-store-sqlite --example verify_bench
+	bench/run

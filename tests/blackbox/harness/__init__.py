@@ -1,0 +1,1 @@
+"""What the black-box tests share: processes, the simulated upstream, the gateway, exact money."""
