@@ -19,8 +19,9 @@ run: ## Build it and try it out: simulated upstream, sample client, no configura
 build: ## Build the program for production.
 	cargo build --locked --release --package airouter
 
+# All of it, like the tests of the crates: with fewer packages their features would differ, and everything be built twice.
 build-debug: ## Build the programs that the black-box tests drive.
-	cargo build --locked --package airouter --bin airouter --package airouter-simulator --bin airouter-sim
+	cargo build --locked --workspace --all-targets
 
 format: tools ## Format the code.
 	cargo fmt --all

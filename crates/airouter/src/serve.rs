@@ -14,7 +14,6 @@ use airouter_proxy::upstream::UpstreamClient;
 use airouter_store::Store;
 use airouter_store_sqlite::OpenMode;
 use anyhow::Context as _;
-use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
@@ -68,7 +67,8 @@ impl Server {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             pseudonyms: secret_files::pseudonyms(config)?,
-            upstream: UpstreamClient::new(proxy(&config.upstream)?),
+            upstream: UpstreamClient::new(config.upstream.https_proxy.as_ref())
+                .context("HTTPS_PROXY")?,
             settings: settings(config),
         })
         .await?;
@@ -141,19 +141,6 @@ fn settings(config: &Config) -> Settings {
         timeouts: Timeouts::default(),
         max_connections: MOST_CONNECTIONS,
     }
-}
-
-fn proxy(upstream: &Upstream) -> anyhow::Result<Option<http::Uri>> {
-    upstream
-        .https_proxy
-        .as_ref()
-        .map(|proxy| {
-            proxy
-                .expose_secret()
-                .parse()
-                .context("HTTPS_PROXY is not a URL")
-        })
-        .transpose()
 }
 
 fn control_client(base_url: &str, upstream: &Upstream) -> anyhow::Result<ControlClient> {

@@ -37,11 +37,12 @@ pub(crate) async fn complete(
     snapshot: &Arc<KeySnapshot>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let accepted = Instant::now();
     if !gateway.is_ready() {
         return Err(not_ready(gateway));
     }
     let body = read_body(request, gateway).await?;
+    // How long the client took to send it is not our time.
+    let accepted = Instant::now();
     let admitted = admit(gateway, id, snapshot, body.bytes(), accepted).await?;
     let client_gone = CancellationToken::new();
     let _gone_when_dropped = client_gone.clone().drop_guard();

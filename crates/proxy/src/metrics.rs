@@ -76,9 +76,9 @@ pub struct Timing {
     pub added_first_byte: Option<Duration>,
     /// From the upstream's last byte to ours.
     pub added_last_byte: Option<Duration>,
-    /// From the request's first byte to the answer's first.
+    /// From the request's last byte to the answer's first.
     pub first_byte: Option<Duration>,
-    /// From the request's first byte to the answer's last.
+    /// From the request's last byte until the end of the answer may go out.
     pub whole: Duration,
 }
 

@@ -4,9 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, Uri};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -15,6 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::wire::decode::{DecodeError, Decoder, Encoding};
 
@@ -30,25 +34,30 @@ const INFLATED_BYTES_MAX: u64 = 256 << 20;
 /// The client of the data plane: HTTP/1.1 only, so that one request is one connection, and dropping its body closes it,
 /// which is how an upstream learns that a stream is cancelled.
 #[derive(Clone)]
-pub enum UpstreamClient {
-    /// Straight to the upstream.
-    Direct(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-    /// Through a proxy's CONNECT.
-    Proxied(Client<HttpsConnector<Tunnel<HttpConnector>>, Full<Bytes>>),
+pub struct UpstreamClient {
+    direct: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// For https upstreams, through a proxy's CONNECT.
+    proxied: Option<Client<HttpsConnector<Tunnel<HttpConnector>>, Full<Bytes>>>,
 }
 
+/// A proxy that can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a proxy is given as http://[USER:PASSWORD@]HOST:PORT")]
+pub struct InvalidProxy;
+
 impl UpstreamClient {
-    /// A client, through `proxy` if there is one (`HTTPS_PROXY`).
-    pub fn new(proxy: Option<Uri>) -> Self {
+    /// A client; https upstreams are reached through `proxy` if there is one (`HTTPS_PROXY`).
+    pub fn new(proxy: Option<&SecretString>) -> Result<Self, InvalidProxy> {
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(Duration::from_secs(30)));
         http.enforce_http(false);
-        match proxy {
-            None => Self::Direct(pooled(http)),
-            Some(proxy) => Self::Proxied(pooled(Tunnel::new(proxy, http))),
-        }
+        let tunnel = proxy.map(|proxy| tunnel(proxy, http.clone())).transpose()?;
+        Ok(Self {
+            direct: pooled(http),
+            proxied: tunnel.map(pooled),
+        })
     }
 
     /// Sends a request; resolves when the headers of the answer are there.
@@ -56,11 +65,35 @@ impl UpstreamClient {
         &self,
         request: http::Request<Full<Bytes>>,
     ) -> Result<http::Response<Incoming>, hyper_util::client::legacy::Error> {
-        match self {
-            Self::Direct(client) => client.request(request).await,
-            Self::Proxied(client) => client.request(request).await,
+        match &self.proxied {
+            Some(proxied) if request.uri().scheme() == Some(&Scheme::HTTPS) => {
+                proxied.request(request).await
+            }
+            Some(_) | None => self.direct.request(request).await,
         }
     }
+}
+
+fn tunnel(
+    proxy: &SecretString,
+    http: HttpConnector,
+) -> Result<Tunnel<HttpConnector>, InvalidProxy> {
+    let address = proxy.expose_secret();
+    let rest = address.strip_prefix("http://").ok_or(InvalidProxy)?;
+    let (credentials, host) = match rest.rsplit_once('@') {
+        Some((credentials, host)) => (Some(credentials), host),
+        None => (None, rest),
+    };
+    let uri: Uri = format!("http://{host}").parse().map_err(|_| InvalidProxy)?;
+    let tunnel = Tunnel::new(uri, http);
+    let Some(credentials) = credentials else {
+        return Ok(tunnel);
+    };
+    let plain = percent_encoding::percent_decode_str(credentials).collect::<Vec<u8>>();
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(plain));
+    let mut header = HeaderValue::from_str(&basic).map_err(|_| InvalidProxy)?;
+    header.set_sensitive(true);
+    Ok(tunnel.with_auth(header))
 }
 
 fn pooled<C>(connector: C) -> Client<HttpsConnector<C>, Full<Bytes>>
@@ -147,6 +180,69 @@ impl UpstreamBody {
             Ok(bytes) if bytes.is_empty() => None,
             Ok(bytes) => Some(Ok(bytes)),
             Err(error) => Some(Err(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// What the proxy is asked when a request goes to an https upstream.
+    async fn asked_of_the_proxy(credentials: &str) -> String {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{credentials}{}", proxy.local_addr().unwrap());
+        let client = UpstreamClient::new(Some(&address.into())).unwrap();
+        let request = http::Request::post("https://upstream.test/api/v1/chat/completions");
+        let sent = client.send(request.body(Full::default()).unwrap());
+        let answer = async {
+            let (mut stream, _) = proxy.accept().await.unwrap();
+            let mut head = vec![0; 1024];
+            let length = stream.read(&mut head).await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+                .await
+                .unwrap();
+            head.truncate(length);
+            String::from_utf8(head).unwrap()
+        };
+        let (sent, asked) = tokio::join!(sent, answer);
+        assert!(sent.is_err());
+        asked
+    }
+
+    #[tokio::test]
+    async fn an_https_upstream_is_reached_through_the_proxy_with_its_credentials() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let asked = asked_of_the_proxy("ann:p%40ss@").await;
+        assert!(
+            asked.starts_with("CONNECT upstream.test:443 HTTP/1.1\r\n"),
+            "{asked}"
+        );
+        // Base64 of ann:p@ss
+        assert!(
+            asked
+                .to_ascii_lowercase()
+                .contains("proxy-authorization: basic yw5uonbac3m="),
+            "{asked}"
+        );
+        let asked = asked_of_the_proxy("").await;
+        assert!(
+            !asked.to_ascii_lowercase().contains("authorization"),
+            "{asked}"
+        );
+    }
+
+    #[test]
+    fn a_proxy_that_is_none_is_refused() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        for address in ["socks5://h:1", "h:1", "http://a b"] {
+            assert!(
+                UpstreamClient::new(Some(&address.into())).is_err(),
+                "{address}"
+            );
         }
     }
 }
