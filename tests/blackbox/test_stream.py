@@ -111,3 +111,13 @@ def test_events_arrive_as_they_are_made(account: Account, simulator: Simulator):
         assert simulator.running() == 1, "the first chunk came before the answer was complete"
         assert sum(1 for _ in stream) >= 10
     account.settled(1)
+
+
+def test_a_silent_stream_is_kept_alive(account: Account):
+    """Nothing comes from the upstream for 26 s: the answer begins after 10 s, and a comment comes every 15 s."""
+    with account.http() as http:
+        response = http.post("/v1/chat/completions", json=body(stream=True, sim={"first_ms": 26_000}), timeout=60)
+    assert response.text.startswith(": AIROUTER PROCESSING\n\n"), response.text[:100]
+    assert events_of(response.text)[-1] == "[DONE]"
+    [event] = account.events()
+    assert event.ending == "complete"

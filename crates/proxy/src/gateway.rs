@@ -218,6 +218,10 @@ impl Gateway {
         self.metrics.gauge(Gauge::HeldNanodollars).set(held);
         set(Gauge::Leases, self.leases.len());
         set(Gauge::SettlementQueue, self.settler.queued());
+        set(Gauge::UpstreamRequests, self.masters.load().in_flight());
+        let connections = self.store.connections();
+        set(Gauge::DatabaseConnections, connections.open);
+        set(Gauge::IdleDatabaseConnections, connections.idle);
         set(Gauge::KeyCacheEntries, self.keys.len());
         set(Gauge::Ready, usize::from(self.is_ready()));
     }

@@ -182,6 +182,12 @@ impl Masters {
         self.all.iter().find(|master| master.id == id)
     }
 
+    /// Requests that run on them.
+    pub fn in_flight(&self) -> usize {
+        let of = |master: &Arc<Master>| master.in_flight.load(Ordering::Relaxed);
+        self.all.iter().map(of).sum()
+    }
+
     /// What one dollar of list cost costs at the dearest of them.
     pub fn dearest_cost_share(&self) -> Decimal {
         self.all

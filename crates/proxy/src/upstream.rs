@@ -235,6 +235,31 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn an_https_upstream_is_spoken_to_in_tls_and_http_1() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!(
+            "https://localhost:{}/",
+            upstream.local_addr().unwrap().port()
+        );
+        let client = UpstreamClient::new(None).unwrap();
+        let sent = client.send(http::Request::post(url).body(Full::default()).unwrap());
+        let hello = async {
+            let (mut stream, _) = upstream.accept().await.unwrap();
+            let mut hello = vec![0; 4096];
+            let length = stream.read(&mut hello).await.unwrap();
+            hello.truncate(length);
+            hello
+        };
+        let (sent, hello) = tokio::join!(sent, hello);
+        assert!(sent.is_err_and(|error| error.is_connect()));
+        // RFC 8446: a handshake record; RFC 7301: HTTP/2 is not offered.
+        assert_eq!(hello.first(), Some(&0x16));
+        let offers = |protocol: &[u8]| hello.windows(protocol.len()).any(|part| part == protocol);
+        assert!(!offers(b"\x02h2"));
+    }
+
     #[test]
     fn a_proxy_that_is_none_is_refused() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

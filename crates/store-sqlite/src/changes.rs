@@ -4,8 +4,8 @@ use airouter_auth::KeyHash;
 use airouter_billing::{AccountId, ApiKeyId, BudgetId, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::clients::{
-    Balance, Change, Changes, Clients, KeySnapshot, NewKey, NewMember, NewOrganization, NewPerson,
-    Person,
+    Balance, Change, Changes, Clients, Connections, KeySnapshot, NewKey, NewMember,
+    NewOrganization, NewPerson, Person,
 };
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
@@ -22,6 +22,13 @@ const KEPT_CHANGES: i64 = 10_000;
 
 #[async_trait]
 impl Clients for SqliteStore {
+    fn connections(&self) -> Connections {
+        Connections {
+            open: usize::try_from(self.readers.size()).unwrap_or(usize::MAX),
+            idle: self.readers.num_idle(),
+        }
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query!(r#"SELECT max(id) AS "id: i64" FROM plans"#)
             .fetch_one(&self.readers)

@@ -245,9 +245,21 @@ pub struct Changes {
     pub overflow: bool,
 }
 
+/// How busy a pool of database connections is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Open connections.
+    pub open: usize,
+    /// Those that nobody uses.
+    pub idle: usize,
+}
+
 /// Accounts, people and keys.
 #[async_trait]
 pub trait Clients: Send + Sync + 'static {
+    /// The connections for reading.
+    fn connections(&self) -> Connections;
+
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 

@@ -156,6 +156,12 @@ label_set! {
         Leases = "airouter_leases",
         /// Usage events that wait for their group commit.
         SettlementQueue = "airouter_settlement_queue_events",
+        /// Requests that run at upstreams, each on a connection of its own.
+        UpstreamRequests = "airouter_upstream_requests",
+        /// Open database connections for reading.
+        DatabaseConnections = "airouter_database_connections",
+        /// Database connections for reading that nobody uses.
+        IdleDatabaseConnections = "airouter_database_connections_idle",
         /// Requests whose usage is still being asked for.
         PendingRequests = "airouter_pending_requests",
         /// Keys in the cache of account snapshots, unknown ones too.
@@ -178,6 +184,11 @@ impl Gauge {
             Self::LeasedNanodollars => "Nano-dollars leased by this process, summed over budgets.",
             Self::Leases => "Leases of this process.",
             Self::SettlementQueue => "Usage events that wait for their group commit.",
+            Self::UpstreamRequests => {
+                "Requests that run at upstreams, each on a connection of its own."
+            }
+            Self::DatabaseConnections => "Open database connections for reading.",
+            Self::IdleDatabaseConnections => "Database connections for reading that nobody uses.",
             Self::PendingRequests => "Requests whose usage is still being asked for.",
             Self::KeyCacheEntries => "Keys in the cache of account snapshots, unknown ones too.",
             Self::ModelsOnSale => "Models on sale.",
