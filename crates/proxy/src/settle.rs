@@ -270,7 +270,7 @@ impl CommitLoop {
     }
 
     /// Commits a batch, however often it takes while the database is away. A batch that it refuses is taken apart, so
-    /// that one bad event does not stop the others; what is refused alone is set aside with an error in the log.
+    /// that one bad event does not stop the others; what is refused alone is written to the log in full, and whoever waits for it learns that it is not durable.
     async fn commit(&self, batch: &CommitBatch, refused: &mut HashSet<RequestId>) {
         match self.commit_patiently(batch).await {
             Ok(uncollected) => {
@@ -279,20 +279,20 @@ impl CommitLoop {
                     self.metrics.loss(LossReason::Uncollected, amount);
                 }
             }
-            Err(error) if batch.events.len() + batch.pending.len() <= 1 => {
-                let events = batch.events.iter().map(|event| event.request.id);
-                let ids: Vec<_> = events
-                    .chain(batch.pending.iter().map(|pending| pending.request.id))
-                    .collect();
-                tracing::error!(%error, requests = ?ids, "the database refuses a settlement");
-                self.metrics.settlement_refused();
-                refused.extend(ids);
-            }
             Err(error) => {
-                tracing::error!(%error, "the database refuses a batch; its events are committed one by one");
-                for part in split(batch) {
-                    Box::pin(self.commit(&part, refused)).await;
+                let parts = split(batch);
+                if parts.len() > 1 {
+                    tracing::error!(%error, "the database refuses a batch; its parts are committed one by one");
+                    for part in parts {
+                        Box::pin(self.commit(&part, refused)).await;
+                    }
+                    return;
                 }
+                // All of it, so that it can be booked by hand: nothing in it is secret.
+                tracing::error!(%error, refused = ?batch, "the database refuses a settlement");
+                self.metrics.settlement_refused();
+                refused.extend(batch.events.iter().map(|event| event.request.id));
+                refused.extend(batch.pending.iter().map(|pending| pending.request.id));
             }
         }
     }

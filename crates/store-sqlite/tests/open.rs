@@ -8,6 +8,8 @@ use airouter_store::clients::{Change, Clients as _};
 use airouter_store::conformance::{START, World};
 use airouter_store::ledger::{Adjustment, Ledger as _};
 use airouter_store_sqlite::{OpenError, OpenMode, SqliteStore};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 
 async fn serve(path: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(path, OpenMode::Serve).await
@@ -86,4 +88,28 @@ async fn only_its_owner_may_read_the_file() {
     }
     // The database, its lock, its write-ahead log and the index of that.
     assert_eq!(files, 4);
+}
+
+/// A row that can't be read says that something changed, but not what; it does not hide what comes behind it.
+#[tokio::test]
+async fn a_change_that_cannot_be_read_does_not_stop_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airouter.db");
+    let world = World::new(Arc::new(serve(&path).await.unwrap())).await;
+    let before = world.store.changes_since(-1).await.unwrap();
+    let mut sql = SqliteConnectOptions::new()
+        .filename(&path)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("INSERT INTO change_log (kind, id) VALUES ('key', NULL), ('prices', NULL)")
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    let changes = world.store.changes_since(before.position).await.unwrap();
+    assert!(changes.overflow);
+    assert_eq!(changes.changes, [Change::Prices]);
+    assert_eq!(changes.position, before.position + 2);
+    let after = world.store.changes_since(changes.position).await.unwrap();
+    assert!(!after.overflow && after.changes.is_empty());
 }

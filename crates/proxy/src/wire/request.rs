@@ -286,6 +286,7 @@ mod tests {
         for (more, param) in [
             (r#","model":1"#, "model"),
             (r#","model":" ""#, "model"),
+            (r#","preset":"the-operators""#, "preset"),
             (r#","model":"a","mod\u0065l":"b""#, "model"),
             (r#","models":"a""#, "models"),
             (r#","models":[1]"#, "models"),
