@@ -43,17 +43,17 @@ tools: ## Find or install what the tests need.
 
 test: tools test-rust test-black-box ## Run all tests; installs what they need first.
 
-test-rust: ## Run the tests of the crates.
+test-rust: ## Run the tests of the crates, beside throw-away PostgreSQL and Redis servers.
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --locked --workspace --no-fail-fast; \
+	  scripts/with-services cargo nextest run --locked --workspace --no-fail-fast; \
 	else \
-	  cargo test --locked --workspace --no-fail-fast; \
+	  scripts/with-services cargo test --locked --workspace --no-fail-fast; \
 	fi
 
 test-black-box: build-debug ## Run the real program against the official Python and Node SDKs.
-	cd tests && $(VENV)/bin/python -m pytest --durations=10
+	cd tests && ../scripts/with-services $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=10
 
-bench: ## Measure it beside nginx and a bare pass-through; fails where it costs too much.
+bench: tools ## Measure it, on both databases, beside nginx and a bare pass-through; fails where it costs too much.
 	cargo build --locked --release --package airouter --bin airouter --package airouter-simulator --bin airouter-sim
 	cargo build --locked --release --package airouter-store-sqlite --example verify_bench
 	bench/run

@@ -1,25 +1,60 @@
-"""Fixtures: one simulated upstream and one gateway for each test module, new clients for each test."""
+"""Fixtures: one simulated upstream, and one gateway on each store, for each test module; new clients for each test."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.database import Database
 from harness.gateway import Account, Gateway, running_gateway
+from harness.postgres_database import Servers, new_database
+from harness.replicas import Replicas, running_replicas
+from harness.services import DATABASE, REDIS, services
 from harness.simulator import Simulator, running_simulator
 
-CLOSING_NOTES = pytest.StashKey[list[str]]()
+Store = Callable[[], contextlib.AbstractContextManager[Database | None]]
+# Modules that measure time, or keep a processor busy for long.
+BUSY = {
+    "test_changes",
+    "test_durability",
+    "test_many_faults",
+    "test_many_streams",
+    "test_money_races",
+    "test_outages",
+    "test_replica_lives",
+    "test_replica_races",
+    "test_shared_limits",
+}
+CLOSING_NOTE = "closing note"
 
 
 @pytest.fixture
-def closing_note(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def closing_note(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Says something after all tests, beside their count."""
-    return pytestconfig.stash.setdefault(CLOSING_NOTES, []).append
+    return lambda text: record_property(CLOSING_NOTE, text)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for note in config.stash.get(CLOSING_NOTES, []):
-        terminalreporter.write_line(note)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, those of a module on one store stay together; so do the busy ones, which
+    begin first."""
+    for item in items:
+        store = item.callspec.params.get("store", "") if hasattr(item, "callspec") else ""
+        is_busy = item.module.__name__ in BUSY
+        item.add_marker(pytest.mark.xdist_group("busy" if is_busy else f"{item.module.__name__}-{store}"))
+    items.sort(key=lambda item: item.module.__name__ not in BUSY)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    calls = [
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+    ]
+    for name, note in (shown for report in calls for shown in report.user_properties):
+        if name == CLOSING_NOTE:
+            terminalreporter.write_line(note)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +68,52 @@ def simulator(directory: Path) -> Iterator[Simulator]:
         yield simulator
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The PostgreSQL and the Redis of the whole run."""
+    with services() as addresses:
+        yield Servers(addresses[DATABASE], addresses[REDIS])
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Makes databases for gateways: `None` is the SQLite file in the gateway's data directory."""
+    if request.param == "sqlite":
+        return contextlib.nullcontext
+    servers = request.getfixturevalue("servers")
+    return lambda: new_database(servers)
+
+
 @pytest.fixture(scope="module")
-def gateway(directory: Path, simulator: Simulator) -> Iterator[Gateway]:
-    with running_gateway(directory, simulator) as gateway:
+def database(store: Store) -> Iterator[Database | None]:
+    """The database of a module's tests."""
+    with store() as database:
+        yield database
+
+
+@pytest.fixture
+def own_database(store: Store) -> Iterator[Database | None]:
+    """A database for one test alone."""
+    with store() as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, database: Database | None
+) -> Iterator[Gateway]:
+    with running_gateway(tmp_path_factory.mktemp("gateway"), simulator, database) as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, servers: Servers) -> Iterator[Replicas]:
+    """Three gateways over one PostgreSQL database and one Redis."""
+    with (
+        new_database(servers) as database,
+        running_replicas(tmp_path_factory.mktemp("replicas"), simulator, database) as replicas,
+    ):
+        yield replicas
 
 
 @pytest.fixture

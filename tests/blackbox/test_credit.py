@@ -5,6 +5,7 @@ import time
 import pytest
 
 from harness.gateway import Account, Gateway
+from harness.marks import ON_SQLITE
 from harness.polling import eventually
 from harness.requests import body
 
@@ -64,6 +65,7 @@ def test_provisioning_again_adds_a_key(gateway: Gateway, account: Account):
     assert status(account) == 200
 
 
+@ON_SQLITE
 def test_a_second_server_on_the_same_data_ends(gateway: Gateway):
     done = gateway.run("serve")
     assert done.returncode == 1

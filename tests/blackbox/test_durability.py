@@ -1,23 +1,25 @@
 """What a client received whole is billed, whatever happens to the gateway in that moment."""
 
-import json
 import random
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from harness import trace
-from harness.gateway import Account, Gateway
+from harness.database import Database
+from harness.gateway import Gateway
+from harness.load import ended, put_load, wait_for_more
+from harness.marks import ON_SQLITE
 from harness.polling import eventually
-from harness.processes import Child, binary
+from harness.postgres_database import Servers, new_database
 from harness.reconcile import reconcile
-from harness.requests import body, chat
+from harness.requests import chat
 from harness.simulator import Simulator
 
 KILLS = 20
@@ -28,65 +30,18 @@ SENDS = ("writev", "sendto", "sendmsg")
 RECEIVES = ("read", "readv", "recvfrom", "recvmsg")
 
 
-class Load:
-    """Clients that ask without a pause, as a process of their own."""
-
-    def __init__(self, account: Account, directory: Path, name: str, connections: int, rate: int, sim: dict):
-        self.answers = directory / f"{name}.jsonl"
-        self.child = Child(
-            [
-                str(binary("airouter-sim", "AIROUTER_SIM_BIN")),
-                "load",
-                f"--target=127.0.0.1:{account.gateway.port}",
-                f"--key={account.key}",
-                f"--connections={connections}",
-                f"--rate={rate}",
-                "--seconds=600",
-                "--stream=alternating",
-                f"--body={json.dumps(body(sim=sim))}",
-                f"--answers={self.answers}",
-            ],
-            directory / f"{name}.log",
-        )
-
-    def count(self) -> int:
-        """Answers received whole so far."""
-        assert self.child.is_running, self.child.log_text()
-        return self.answers.read_bytes().count(b"\n") if self.answers.exists() else 0
-
-    def stop(self) -> dict:
-        """Lets what is under way end; the load generator's report."""
-        self.child.signal(signal.SIGINT)
-        assert self.child.exit_code() == 0, self.child.log_text()
-        return json.loads(self.child.log_text())
-
-    def whole(self) -> list[str]:
-        return [json.loads(line)["id"] for line in self.answers.read_text().splitlines()]
-
-
 @pytest.fixture
-def mortal(tmp_path: Path, simulator: Simulator) -> Iterator[Gateway]:
+def mortal(tmp_path: Path, simulator: Simulator, own_database: Database | None) -> Iterator[Gateway]:
     """A gateway that may be killed: stopped and checked by the test itself."""
-    gateway = Gateway(tmp_path, simulator)
+    gateway = Gateway(tmp_path, simulator, own_database)
     gateway.start()
     yield gateway
     if gateway.child.is_running:
         gateway.child.kill()
 
 
-def put_load(account: Account, directory: Path) -> list[Load]:
-    return [
-        Load(account, directory, "quick", 24, 800, {"completion_tokens": 7}),
-        Load(account, directory, "slow", 16, 100, {"completion_tokens": 20, "chunks": 20, "chunk_ms": 120}),
-    ]
-
-
-def wait_for_more(loads: list[Load], answers: int) -> None:
-    """Waits until clients have received so many more answers whole."""
-    wanted = sum(load.count() for load in loads) + answers
-    eventually(lambda: sum(load.count() for load in loads) >= wanted, f"{answers} more answers", 60)
-
-
+# Replicas on PostgreSQL are killed in test_many_faults.py.
+@ON_SQLITE
 @pytest.mark.timeout(600)
 def test_kills_lose_nothing(mortal: Gateway, simulator: Simulator, tmp_path: Path, closing_note: Callable[[str], None]):
     gateway = mortal
@@ -95,18 +50,18 @@ def test_kills_lose_nothing(mortal: Gateway, simulator: Simulator, tmp_path: Pat
     print(f"seed of the kill times: {seed}")
     moments = random.Random(seed)
     before = set(simulator.generations())
-    loads = put_load(account, tmp_path)
     kills = []
-    for _ in range(KILLS):
-        wait_for_more(loads, WHOLE_ANSWERS // KILLS)
-        # A random moment, up to one at which slow answers are older than a second.
-        time.sleep(moments.random() * 2.5)
-        kills.append(time.time())
-        gateway.child.kill()
-        gateway.start()
-    wait_for_more(loads, 200)
-    for load in loads:
-        load.stop()
+    with ended(put_load(account, tmp_path)) as loads:
+        for _ in range(KILLS):
+            wait_for_more(loads, WHOLE_ANSWERS // KILLS)
+            # A random moment, up to one at which slow answers are older than a second.
+            time.sleep(moments.random() * 2.5)
+            kills.append(time.time())
+            gateway.child.kill()
+            gateway.start()
+        wait_for_more(loads, 200)
+        for load in loads:
+            load.stop()
     eventually(lambda: not gateway.database.pending(), "what was cut is found out", 30)
     eventually(lambda: simulator.running() == 0, "the upstream is done", 10)
     gateway.stop()
@@ -133,10 +88,10 @@ def test_kills_lose_nothing(mortal: Gateway, simulator: Simulator, tmp_path: Pat
 def test_a_run_without_faults_has_no_loss(mortal: Gateway, simulator: Simulator, tmp_path: Path):
     account = mortal.new_account(credit="1000")
     before = set(simulator.generations())
-    loads = put_load(account, tmp_path)
-    wait_for_more(loads, 1000)
-    for load in loads:
-        load.stop()
+    with ended(put_load(account, tmp_path)) as loads:
+        wait_for_more(loads, 1000)
+        for load in loads:
+            load.stop()
     mortal.stop()
     generations = {name: row for name, row in simulator.generations().items() if name not in before}
     whole = [generation for load in loads for generation in load.whole()]
@@ -157,7 +112,7 @@ def tracer(tmp_path: Path) -> list[str]:
         "strace",
         "-D",
         "-f",
-        "-y",
+        "-yy",
         "-s",
         "20000",
         "-e",
@@ -166,12 +121,8 @@ def tracer(tmp_path: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_the_end_of_an_answer_is_sent_after_the_fsync(
-    tmp_path: Path, simulator: Simulator, tracer: list[str], stream: bool
-):
-    gateway = Gateway(tmp_path, simulator)
-    file = tmp_path / "trace"
+def traced(gateway: Gateway, tracer: list[str], file: Path, stream: bool) -> tuple[list[trace.Call], dict[str, str]]:
+    """What the gateway did while it gave some answers, and by which text the end of each is known, by generation."""
     try:
         gateway.start((*tracer, str(file)))
         client = gateway.new_account().sdk()
@@ -184,32 +135,63 @@ def test_the_end_of_an_answer_is_sent_after_the_fsync(
         if gateway.child.is_running:
             gateway.child.kill()
     eventually(lambda: trace.is_complete(file), "the trace is complete")
-    calls = trace.calls(file)
-    for generation in ids:
-        assert_durable_before_done(calls, generation, "data: [DONE]" if stream else generation)
+    return trace.calls(file), {generation: "data: [DONE]" if stream else generation for generation in ids}
 
 
-def assert_durable_before_done(calls: list[trace.Call], generation: str, end: str) -> None:
+DELIVERIES = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+
+
+@DELIVERIES
+def test_the_end_of_an_answer_is_sent_after_the_fsync(
+    tmp_path: Path, simulator: Simulator, tracer: list[str], stream: bool
+):
     """The event is written to the database's log, then that is synchronized, then the end goes to the client."""
 
     def is_log(text: str) -> bool:
         return "airouter.db-wal>" in text
 
-    def is_the_end(text: str) -> bool:
-        return "socket:" in text and end in text
+    gateway = Gateway(tmp_path, simulator)
+    calls, ends = traced(gateway, tracer, tmp_path / "trace", stream)
+    for generation, end in ends.items():
+        # Requests younger than a second are in no other write than that of their usage event.
+        written = trace.first(calls, FILE_CALLS, 0, lambda text, name=generation: is_log(text) and name in text)
+        assert written, f"{generation} is not in the database's log"
+        synced = trace.first(calls, SYNCS, written.ended, lambda text: is_log(text) and text.endswith("= 0"))
+        assert synced, "the log is never synchronized after that"
+        assert_sent_after(calls, gateway.port, generation, end, synced)
 
-    # Requests younger than a second are in no other write than that of their usage event.
-    written = trace.first(calls, FILE_CALLS, 0, lambda text: is_log(text) and generation in text)
-    assert written, f"{generation} is not in the database's log"
-    synced = trace.first(calls, SYNCS, written.ended, lambda text: is_log(text) and text.endswith("= 0"))
-    assert synced, "the log is never synchronized after that"
-    too_early = [
-        call
-        for call in calls
-        if call.name in SENDS and is_the_end(call.text) and begin_of(calls, generation) < call.began < synced.ended
-    ]
-    assert not too_early, f"the end was sent before it was durable: {too_early}"
-    assert trace.first(calls, SENDS, synced.ended, is_the_end), "the end is never sent"
+
+@DELIVERIES
+def test_the_end_of_an_answer_is_sent_after_the_commit(
+    tmp_path: Path, simulator: Simulator, servers: Servers, tracer: list[str], stream: bool
+):
+    """The event is sent to PostgreSQL, then that has committed, then the end goes to the client."""
+    port = urlsplit(servers.database_url).port or 5432
+
+    def is_database(text: str) -> bool:
+        return f":{port}]>" in text
+
+    with new_database(servers) as database:
+        gateway = Gateway(tmp_path, simulator, database)
+        calls, ends = traced(gateway, tracer, tmp_path / "trace", stream)
+    for generation, end in ends.items():
+        written = trace.first(calls, SENDS, 0, lambda text, name=generation: is_database(text) and name in text)
+        assert written, f"{generation} was not sent to the database"
+        committed = trace.first(calls, RECEIVES, written.ended, lambda text: is_database(text) and "COMMIT" in text)
+        assert committed, "the database never said that it has committed"
+        assert_sent_after(calls, gateway.port, generation, end, committed)
+
+
+def assert_sent_after(calls: list[trace.Call], port: int, generation: str, end: str, durable: trace.Call) -> None:
+    """The end goes to the client, from the gateway's port, after that call and not before."""
+
+    def is_the_end(text: str) -> bool:
+        return f":{port}->" in text and end in text
+
+    begin = begin_of(calls, generation)
+    sent = [call for call in calls if call.name in SENDS and call.began > begin and is_the_end(call.text)]
+    assert not [call for call in sent if call.began < durable.ended], "the end was sent before it was durable"
+    assert trace.first(calls, SENDS, durable.ended, is_the_end), "the end is never sent"
 
 
 def begin_of(calls: list[trace.Call], generation: str) -> int:

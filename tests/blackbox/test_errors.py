@@ -93,8 +93,7 @@ def test_402_is_not_retried(gateway: Gateway):
 
 
 def test_403_for_a_model_that_the_key_may_not_use(account: Account, gateway: Gateway):
-    statement = "UPDATE api_keys SET allowed_models = ? WHERE account_id = ?"
-    gateway.database.operator_sql(statement, '["sim/large"]', account.id)
+    gateway.database.allow_models(account.key, ["sim/large"])
 
     def refused() -> bool:
         with account.http() as http:
@@ -113,7 +112,7 @@ def test_403_for_a_model_that_the_key_may_not_use(account: Account, gateway: Gat
 
 def test_a_revoked_key_is_refused_within_a_second(account: Account, gateway: Gateway):
     assert len(account.sdk().models.list().data) > 0
-    gateway.database.operator_sql("UPDATE api_keys SET revoked_at = 1 WHERE account_id = ?", account.id)
+    gateway.database.revoke(account.key)
 
     def refused() -> bool:
         with account.http() as http:

@@ -9,6 +9,7 @@ import httpx2
 import openai
 import pytest
 
+from harness.database import Database
 from harness.gateway import Account, Gateway, running_gateway
 from harness.money import price_of
 from harness.polling import eventually
@@ -31,8 +32,8 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, simulator: Simulator) -> Iterator[Gateway]:
-    with running_gateway(tmp_path, simulator) as gateway:
+def gateway(tmp_path: Path, simulator: Simulator, own_database: Database | None) -> Iterator[Gateway]:
+    with running_gateway(tmp_path, simulator, own_database) as gateway:
         yield gateway
 
 

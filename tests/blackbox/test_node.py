@@ -16,9 +16,7 @@ def test_the_node_sdk(gateway: Gateway, account: Account, closing_note: Callable
     assert (DIRECTORY / "node_modules" / "openai").is_dir(), "run `npm ci` in tests/node"
     poor = gateway.new_account(credit="0")
     limited = gateway.new_account()
-    gateway.database.operator_sql(
-        "UPDATE api_keys SET allowed_models = ? WHERE account_id = ?", '["sim/large"]', limited.id
-    )
+    gateway.database.allow_models(limited.key, ["sim/large"])
     environment = os.environ | {
         "BASE_URL": gateway.url,
         "API_KEY": account.key,

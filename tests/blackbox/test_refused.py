@@ -1,21 +1,38 @@
 """A usage event that the database refuses: its client learns that it is not on record, and nobody else notices."""
 
 import concurrent.futures
-import sqlite3
 
+from harness.database import Database
 from harness.gateway import Gateway
+from harness.postgres_database import PostgresDatabase
 from harness.requests import body
 
 # What a broken constraint does, for the events of one model.
-REFUSE = """CREATE TRIGGER refused_by_a_test BEFORE INSERT ON request_logs WHEN NEW.model = 'sim/large'
-BEGIN SELECT RAISE(ABORT, 'refused by a test'); END"""
+ON_SQLITE = [
+    """CREATE TRIGGER refused_by_a_test BEFORE INSERT ON request_logs WHEN NEW.model = 'sim/large'
+    BEGIN SELECT RAISE(ABORT, 'refused by a test'); END"""
+]
+ON_POSTGRES = [
+    """CREATE FUNCTION refuse_in_a_test() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE check_violation USING MESSAGE = 'refused by a test'; END $$""",
+    """CREATE TRIGGER refused_by_a_test BEFORE INSERT ON request_logs FOR EACH ROW
+    WHEN (NEW.model = 'sim/large') EXECUTE FUNCTION refuse_in_a_test()""",
+]
+
+
+def plant(database: Database) -> None:
+    for statement in ON_POSTGRES if isinstance(database, PostgresDatabase) else ON_SQLITE:
+        database.execute(statement)
+
+
+def pull(database: Database) -> None:
+    table = " ON request_logs" if isinstance(database, PostgresDatabase) else ""
+    database.execute(f"DROP TRIGGER refused_by_a_test{table}")
 
 
 def test_a_refused_event_is_no_answer_and_stops_no_other(gateway: Gateway):
     account = gateway.new_account()
-    planted = sqlite3.connect(gateway.database.path, timeout=10)
-    planted.execute(REFUSE)
-    planted.commit()
+    plant(gateway.database)
 
     def post(model: str) -> tuple[int, str]:
         with account.http() as http:
@@ -34,8 +51,14 @@ def test_a_refused_event_is_no_answer_and_stops_no_other(gateway: Gateway):
     assert "[DONE]" not in stream
     assert [event.model for event in account.settled(32)] == ["sim/small"] * 32
     assert 'kind="commit_refused"} 5' in gateway.metrics()
-    planted.execute("DROP TRIGGER refused_by_a_test")
-    planted.commit()
-    planted.close()
+    verified = gateway.run("ledger", "verify")
+    assert verified.returncode == 1
+    assert verified.stdout.count("check=refused") == 5, verified.stdout
+    again = gateway.run("ledger", "book-refused")
+    assert again.returncode == 1
+    assert again.stdout.split() == ["booked=0", "left=5"]
+    pull(gateway.database)
     assert post("sim/large")[0] == 200
-    account.settled(33)
+    assert gateway.command("ledger", "book-refused").split() == ["booked=5", "left=0"]
+    account.settled(38)
+    gateway.command("ledger", "verify")

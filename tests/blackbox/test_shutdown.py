@@ -9,6 +9,7 @@ import httpx2
 import openai
 import pytest
 
+from harness.database import Database
 from harness.gateway import Account, Gateway
 from harness.money import price_of
 from harness.requests import chat
@@ -18,8 +19,8 @@ STREAMS = 50
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, simulator: Simulator) -> Iterator[Gateway]:
-    gateway = Gateway(tmp_path, simulator)
+def gateway(tmp_path: Path, simulator: Simulator, own_database: Database | None) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path, simulator, own_database)
     gateway.start()
     yield gateway
     if gateway.child.is_running:
@@ -89,11 +90,9 @@ def test_idle_connections_do_not_hold_it_up(gateway: Gateway, account: Account):
 
 
 @pytest.fixture
-def hasty(tmp_path: Path, simulator: Simulator) -> Iterator[Gateway]:
+def hasty(tmp_path: Path, simulator: Simulator, own_database: Database | None) -> Iterator[Gateway]:
     """A gateway that lets answers go on for only a second after SIGTERM."""
-    directory = tmp_path / "hasty"
-    directory.mkdir()
-    gateway = Gateway(directory, simulator, AIROUTER_SHUTDOWN_SECONDS="1")
+    gateway = Gateway(tmp_path, simulator, own_database, AIROUTER_SHUTDOWN_SECONDS="1")
     gateway.start()
     yield gateway
     if gateway.child.is_running:

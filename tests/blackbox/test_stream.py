@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from harness.gateway import Account
+from harness.marks import ON_SQLITE
 from harness.money import nanos, price_of, usd
 from harness.requests import assert_says_nothing_of_the_upstream, body, chat
 from harness.simulator import Simulator
@@ -113,6 +114,7 @@ def test_events_arrive_as_they_are_made(account: Account, simulator: Simulator):
     account.settled(1)
 
 
+@ON_SQLITE
 def test_a_silent_stream_is_kept_alive(account: Account):
     """Nothing comes from the upstream for 26 s: the answer begins after 10 s, and a comment comes every 15 s."""
     with account.http() as http:

@@ -162,9 +162,13 @@ pub(crate) async fn first_admin(
         locale: None,
         utm_source: None,
     };
-    create_person(store, request, at)
-        .await
-        .context("the first admin (ADMIN_EMAIL) can't be created")?;
+    if let Err(error) = create_person(store, request, at).await {
+        // Another replica, started at the same time, was quicker.
+        if store.has_admin().await? {
+            return Ok(None);
+        }
+        return Err(error).context("the first admin (ADMIN_EMAIL) can't be created");
+    }
     Ok(Some(FirstAdmin {
         email,
         generated_password,

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Environment, settings_table};
+use crate::config::{Config, Environment, Faults, settings_table};
 
 /// The OpenAI-compatible gateway with which an operator resells AI models bought from OpenRouter.
 #[derive(Debug, Parser)]
@@ -52,6 +52,9 @@ enum LedgerCommand {
     /// Prove that everything adds up.
     #[command(after_help = ledger::HELP)]
     Verify,
+    /// Book usage that the database refused before.
+    #[command(after_help = ledger::BOOK_REFUSED_HELP)]
+    BookRefused,
 }
 
 /// What commands begin with.
@@ -77,6 +80,15 @@ impl CommandLine {
         }
     }
 
+    /// What the environment configures, if that is enough for the command.
+    pub(crate) fn configuration(&self, environment: &Environment) -> Result<Config, Faults> {
+        let config = Config::read(environment)?;
+        if matches!(self.command, Command::Serve) {
+            config.for_serving(environment)?;
+        }
+        Ok(config)
+    }
+
     /// Runs the command.
     pub(crate) async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
         match self.command {
@@ -87,6 +99,9 @@ impl CommandLine {
             }
             Command::Credit(arguments) => credit::run(arguments, &context.config).await,
             Command::Ledger(LedgerCommand::Verify) => ledger::verify(&context.config).await,
+            Command::Ledger(LedgerCommand::BookRefused) => {
+                ledger::book_refused(&context.config).await
+            }
             Command::Migrate => migrate::run(&context.config).await,
             Command::SimulateUpstream(arguments) => simulate_upstream::run(arguments).await,
         }

@@ -18,7 +18,7 @@ pub(crate) use listeners::{Listeners, reachable};
 pub(crate) use process::Process;
 pub(crate) use secrets::Secrets;
 pub(crate) use settings::table as settings_table;
-pub(crate) use storage::Storage;
+pub(crate) use storage::{DatabaseAddress, Storage};
 pub(crate) use upstream::Upstream;
 
 use environment::Reader;
@@ -41,6 +41,25 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// What serving needs beyond what is wrong by itself: replicas on one database must have the same secrets.
+    pub(crate) fn for_serving(&self, environment: &Environment) -> Result<(), Faults> {
+        let mut reader = Reader::new(environment);
+        if let DatabaseAddress::Postgres(_) = self.storage.database {
+            for (name, secret) in [
+                ("SECRET_KEY", &self.secrets.secret_key),
+                ("ENCRYPTION_KEY", &self.secrets.encryption_key),
+            ] {
+                if secret.is_none() {
+                    reader.fault(
+                        name,
+                        "is not set; with PostgreSQL every replica needs the same (openssl rand -base64 32)",
+                    );
+                }
+            }
+        }
+        reader.finish(())
+    }
+
     /// Reads all settings, or tells everything that is wrong with them.
     pub(crate) fn read(environment: &Environment) -> Result<Self, Faults> {
         let mut reader = Reader::new(environment);
@@ -78,10 +97,8 @@ impl fmt::Display for Config {
             ("AIROUTER_METRICS_LISTEN", listeners.metrics.to_string()),
             ("AIROUTER_PUBLIC_URL", or_unset(&listeners.public_url)),
             ("AIROUTER_DATA_DIR", storage.data_dir.display().to_string()),
-            (
-                "DATABASE_URL",
-                format!("sqlite://{}", storage.database.display()),
-            ),
+            ("DATABASE_URL", storage.database.to_string()),
+            ("REDIS_URL", set(storage.redis.is_some()).to_owned()),
             (
                 "OPENROUTER_MASTER_KEYS",
                 format!("({} keys)", upstream.master_keys.len()),

@@ -9,10 +9,12 @@ mod database;
 mod lifecycle;
 mod logging;
 mod master_accounts;
+mod masters;
 mod metrics_server;
 mod output;
 mod secret_files;
 mod serve;
+mod spool;
 mod usd;
 
 use std::process::ExitCode;
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let command_line = CommandLine::parse();
     let environment = Environment::of_process();
-    let config = match Config::read(&environment) {
+    let config = match command_line.configuration(&environment) {
         Ok(config) => config,
         Err(faults) => {
             output::remark("the configuration is wrong:");

@@ -20,7 +20,8 @@ pub(crate) struct OpenedMasterAccount {
     pub(crate) key: SecretString,
 }
 
-/// Stores the environment's keys that are new, tells which stored ones the environment lacks, and opens all that serve.
+/// Stores the environment's keys that are new, and tells which accounts serve and which stored ones the environment
+/// lacks.
 pub(crate) async fn synchronize(
     store: &dyn Store,
     encryption: &EncryptionKeys,
@@ -28,12 +29,8 @@ pub(crate) async fn synchronize(
     at: Timestamp,
 ) -> anyhow::Result<Vec<OpenedMasterAccount>> {
     add_new(store, encryption, upstream, at).await?;
-    let stored = store.master_accounts().await?;
-    let opened: Vec<_> = stored
-        .into_iter()
-        .filter(|account| account.status == MasterAccountStatus::Active)
-        .filter_map(|account| open(account, encryption, upstream))
-        .collect();
+    let mut opened = opened(store, encryption, upstream).await?;
+    opened.retain(|opened| opened.account.status == MasterAccountStatus::Active);
     if opened.is_empty() {
         tracing::warn!("there is no master account: set OPENROUTER_MASTER_KEYS");
     }
@@ -46,8 +43,28 @@ pub(crate) async fn synchronize(
             basis = account.discount.basis().name(),
             "master account"
         );
+        if in_environment(account, upstream).is_none() {
+            tracing::warn!(
+                name = account.name,
+                key = preview(key),
+                "a stored master account is not in OPENROUTER_MASTER_KEYS; it serves all the same"
+            );
+        }
     }
     Ok(opened)
+}
+
+/// All accounts, opened, also those that are paused.
+pub(crate) async fn opened(
+    store: &dyn Store,
+    encryption: &EncryptionKeys,
+    upstream: &Upstream,
+) -> Result<Vec<OpenedMasterAccount>, StoreError> {
+    let stored = store.master_accounts().await?;
+    Ok(stored
+        .into_iter()
+        .filter_map(|account| open(account, encryption, upstream))
+        .collect())
 }
 
 async fn add_new(
@@ -95,30 +112,26 @@ fn open(
     encryption: &EncryptionKeys,
     upstream: &Upstream,
 ) -> Option<OpenedMasterAccount> {
-    let in_environment = upstream
-        .master_keys
-        .iter()
-        .find(|key| fingerprint(key) == account.key_fingerprint);
-    if let Some(key) = in_environment {
+    if let Some(key) = in_environment(&account, upstream).cloned() {
         account.base_url.clone_from(&upstream.base_url);
         account.discount = upstream.discount.unwrap_or(account.discount);
-        let key = key.clone();
         return Some(OpenedMasterAccount { account, key });
     }
     match encryption.open(&account.key, &context(&account.id.to_string())) {
-        Ok(key) => {
-            tracing::warn!(
-                name = account.name,
-                key = preview(&key),
-                "a stored master account is not in OPENROUTER_MASTER_KEYS; it serves all the same"
-            );
-            Some(OpenedMasterAccount { account, key })
-        }
+        Ok(key) => Some(OpenedMasterAccount { account, key }),
         Err(error) => {
             tracing::error!(name = account.name, %error, "the key of a master account can't be opened");
             None
         }
     }
+}
+
+/// The key of an account, if the environment names it.
+fn in_environment<'a>(account: &MasterAccount, upstream: &'a Upstream) -> Option<&'a SecretString> {
+    upstream
+        .master_keys
+        .iter()
+        .find(|key| fingerprint(key) == account.key_fingerprint)
 }
 
 /// Where the key of a master account is stored; it opens nowhere else.

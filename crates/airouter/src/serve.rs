@@ -3,17 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use airouter_openrouter::{ControlClient, ControlTimeouts};
+use airouter_limits::{Limiter, RedisBoard};
 use airouter_proxy::catalog::Catalog;
 use airouter_proxy::clock::Clock;
 use airouter_proxy::gateway::{Gateway, Parts, Settings, Timeouts, Working};
-use airouter_proxy::masters::{Master, MasterParts, Masters};
 use airouter_proxy::metrics::Metrics;
 use airouter_proxy::server;
 use airouter_proxy::upstream::UpstreamClient;
 use airouter_store::Store;
-use airouter_store_sqlite::OpenMode;
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
@@ -21,14 +20,17 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::accounts::{self, FirstAdmin};
 use crate::catalog::CatalogLoader;
 use crate::clock::SystemClock;
-use crate::config::{Config, Upstream, reachable};
+use crate::config::{Config, reachable};
 use crate::lifecycle::Lifecycle;
 use crate::master_accounts::{self, OpenedMasterAccount};
+use crate::masters::{StoredMasters, control_client};
 use crate::metrics_server::MetricsServer;
-use crate::{database, secret_files};
+use crate::{database, secret_files, spool};
 
 /// Most connections of clients at the same time.
 const MOST_CONNECTIONS: usize = 65_536;
+/// Most keys and accounts whose rates are counted at the same time.
+const RATE_KEYS_MAX: usize = 200_000;
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -47,7 +49,7 @@ impl Server {
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = database::open(&config.storage, OpenMode::Serve).await?;
+        let store = database::open(&config.storage, database::OpenMode::Serve).await?;
         let encryption = secret_files::encryption_keys(config)?;
         let opened =
             master_accounts::synchronize(&*store, &encryption, &config.upstream, clock.now())
@@ -64,16 +66,24 @@ impl Server {
 
         let (gateway, background) = Gateway::start(Parts {
             store: Arc::clone(&store),
+            spool: spool::open(&config.storage.data_dir)?,
+            data_dir: config.storage.data_dir.clone(),
+            masters: Arc::new(StoredMasters {
+                store: Arc::clone(&store),
+                encryption,
+                upstream: config.upstream.clone(),
+                metrics: Arc::clone(&metrics),
+            }),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             pseudonyms: secret_files::pseudonyms(config)?,
             upstream: UpstreamClient::new(config.upstream.https_proxy.as_ref())
                 .context("HTTPS_PROXY")?,
+            limiter: limiter(config, &clock, lifecycle)?,
             settings: settings(config),
         })
         .await?;
         let loader = catalog_loader(config, &store, &clock, &opened)?;
-        gateway.set_masters(masters(opened, &config.upstream, &metrics));
         gateway.set_catalog(Catalog::new(loader.stored().await?, &metrics));
         let working = background.start().await?;
         // Last of all that may fail: a generated password is shown once.
@@ -143,13 +153,24 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn control_client(base_url: &str, upstream: &Upstream) -> anyhow::Result<ControlClient> {
-    ControlClient::new(
-        base_url,
-        ControlTimeouts::default(),
-        upstream.https_proxy.as_ref(),
-    )
-    .with_context(|| format!("the upstream {base_url} can't be used"))
+/// The rate limits: shared with other replicas where there is a Redis.
+fn limiter(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Limiter> {
+    let Some(url) = &config.storage.redis else {
+        return Ok(Limiter::new(RATE_KEYS_MAX));
+    };
+    let board = RedisBoard::open(url.expose_secret()).context("REDIS_URL")?;
+    let clock = Arc::clone(clock);
+    let moment = Arc::new(move || clock.moment());
+    let (limiter, publisher) = Limiter::shared(RATE_KEYS_MAX, board, moment);
+    // It goes on until the last request has ended.
+    lifecycle
+        .observers
+        .spawn(publisher.run(lifecycle.hard.clone()));
+    Ok(limiter)
 }
 
 /// The models of the configured upstream; asked for with the first of its keys, for an upstream that wants one.
@@ -171,38 +192,6 @@ fn catalog_loader(
         client,
         key,
     ))
-}
-
-/// The master accounts as requests see them; one that can't be used is reported and left out.
-fn masters(opened: Vec<OpenedMasterAccount>, upstream: &Upstream, metrics: &Metrics) -> Masters {
-    let usable = opened.into_iter().filter_map(|opened| {
-        let name = opened.account.name.clone();
-        match master(opened, upstream, metrics) {
-            Ok(master) => Some(Arc::new(master)),
-            Err(error) => {
-                tracing::error!(name, error = %format!("{error:#}"), "a master account can't be used");
-                None
-            }
-        }
-    });
-    Masters::new(usable.collect())
-}
-
-fn master(
-    OpenedMasterAccount { account, key }: OpenedMasterAccount,
-    upstream: &Upstream,
-    metrics: &Metrics,
-) -> anyhow::Result<Master> {
-    let control = control_client(&account.base_url, upstream)?;
-    Ok(Master::new(MasterParts {
-        id: account.id,
-        metrics: metrics.for_master(&account.name),
-        name: account.name,
-        discount: account.discount,
-        base_url: account.base_url,
-        key,
-        control,
-    })?)
 }
 
 /// Serves clients until the soft stop, then waits until all that was served is settled.

@@ -124,7 +124,7 @@ fn wrong_usage_and_wrong_configuration_exit_2() {
     let output = bench
         .command(&["serve"])
         .env("AIROUTER_LISTEN", "nowhere")
-        .env("DATABASE_URL", "postgres://user:hunter22@db/airouter")
+        .env("DATABASE_URL", "mysql://user:hunter22@db/airouter")
         .env("ENCRYPTION_KEY", "hunter22")
         .output()
         .unwrap();

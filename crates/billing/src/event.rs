@@ -51,7 +51,8 @@ impl LossReason {
 }
 
 /// Who bears what a request cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The client pays the price, as far as its budgets cover it.
     Charged,
@@ -218,7 +219,7 @@ pub struct Served {
 
 /// The immutable record of one request: a row of `request_logs`. It stores what is needed to price it again, to the
 /// same nano-dollar.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageEvent {
     /// What was known at admission.
     pub request: RequestFacts,
@@ -249,3 +250,6 @@ pub struct UsageEvent {
     /// What it takes from each budget.
     pub charges: Vec<BudgetCharge>,
 }
+
+#[cfg(test)]
+mod tests;

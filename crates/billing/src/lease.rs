@@ -1,16 +1,10 @@
 //! Leases: the part of a budget that one replica may spend without asking.
 //!
 //! A [`Lease`] is what the replica knows of its part; it is a state machine without a clock. The database's side of it
-//! is [`grant`].
+//! is [`grant`]; how long both may be relied on is [`crate::tenure`].
 
 use crate::time::Timestamp;
 
-/// A lease is granted for so long, and renewed every [`RENEW_EVERY_SECONDS`].
-pub const LEASE_SECONDS: i64 = 120;
-/// How often a lease is renewed.
-pub const RENEW_EVERY_SECONDS: i64 = 20;
-/// A replica admits nothing on a lease that ends within so many seconds.
-pub const SAFETY_SECONDS: i64 = 5;
 /// A lease that was not used for so long goes back.
 pub const IDLE_MICROS: u64 = 2_000_000;
 /// A refusal is remembered for so long, so that a broke client can't keep the database busy.
@@ -72,12 +66,17 @@ pub struct Lease {
     granted: i64,
     held: i64,
     free_elsewhere: i64,
-    expires: Timestamp,
+    recallable: i64,
     last_used: Timestamp,
     last_hold: i64,
     refusal: Option<Refusal>,
     standing: Standing,
+    term: Term,
 }
+
+/// Which of the lives of a lease: a lapse ends one and begins the next. A hold belongs to the term in which it was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Term(u64);
 
 /// Whether what the lease has left may be used without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,12 +99,18 @@ impl Lease {
             granted: 0,
             held: 0,
             free_elsewhere: free.max(0),
-            expires: now.plus_seconds(LEASE_SECONDS),
+            recallable: 0,
             last_used: now,
             last_hold: 0,
             refusal: None,
             standing: Standing::Good,
+            term: Term::default(),
         }
+    }
+
+    /// The term that holds are taken in now.
+    pub const fn term(&self) -> Term {
+        self.term
     }
 
     /// What the replica may still hold without asking.
@@ -123,9 +128,12 @@ impl Lease {
         self.held
     }
 
-    /// What is free as far as this replica knows: its own and, when it last asked, elsewhere.
+    /// What is free as far as this replica knows: its own and, when it last asked, elsewhere; and what other replicas may
+    /// give back, unless they were asked a moment ago and did not.
     pub const fn free(&self) -> i64 {
-        self.available().saturating_add(self.free_elsewhere)
+        self.available()
+            .saturating_add(self.free_elsewhere)
+            .saturating_add(self.recallable)
     }
 
     /// Whether the budget refused as much as `amount` a moment ago.
@@ -137,9 +145,6 @@ impl Lease {
 
     /// Takes a hold.
     pub fn take(&mut self, amount: i64, now: Timestamp) -> Take {
-        if now.plus_seconds(SAFETY_SECONDS) > self.expires {
-            return Take::Dry { shortfall: amount };
-        }
         let shortfall = self.shortfall(amount);
         if shortfall > 0 {
             return if self.is_refused(amount, now) {
@@ -162,11 +167,15 @@ impl Lease {
         }
     }
 
-    /// What must go back before more is asked for.
+    /// What must go back before more is asked for. What is asked for from now on is of the budget as it is now: only a
+    /// change that comes later makes it stale again.
     pub fn take_stale(&mut self) -> i64 {
         match self.standing {
             Standing::Good => 0,
-            Standing::BudgetChanged => self.take_available(),
+            Standing::BudgetChanged => {
+                self.standing = Standing::Good;
+                self.take_available()
+            }
         }
     }
 
@@ -184,14 +193,22 @@ impl Lease {
     pub fn granted_more(&mut self, grant: Grant, amount: i64, at_least: i64, now: Timestamp) {
         self.granted = self.granted.saturating_add(grant.amount);
         self.free_elsewhere = grant.free;
-        self.expires = now.plus_seconds(LEASE_SECONDS);
         self.last_used = now;
-        self.standing = Standing::Good;
         let refused = at_least > 0 && grant.amount < at_least;
         self.refusal = refused.then_some(Refusal {
             at_least: amount,
             at: now,
         });
+    }
+
+    /// What other replicas had leased of the budget at the last answer. After a refusal none of it counts: they were asked
+    /// for what they don't use, and it was not enough.
+    pub fn leased_elsewhere(&mut self, amount: i64) {
+        self.recallable = if self.refusal.is_some() {
+            0
+        } else {
+            amount.max(0)
+        };
     }
 
     /// Gives a hold back unspent.
@@ -238,9 +255,14 @@ impl Lease {
         self.free_elsewhere = self.free_elsewhere.saturating_sub(amount).max(0);
     }
 
-    /// The database renewed the lease.
-    pub fn renewed(&mut self, now: Timestamp) {
-        self.expires = now.plus_seconds(LEASE_SECONDS);
+    /// The database has given the lease back to its budget: the replica was silent for too long. What requests still
+    /// hold of it is covered by nothing any more, and is not released or spent here: it belongs to an earlier term.
+    pub fn lapse(&mut self) {
+        self.term = Term(self.term.0.wrapping_add(1));
+        self.granted = 0;
+        self.held = 0;
+        self.standing = Standing::Good;
+        self.refusal = None;
     }
 
     /// Somebody else changed the budget (a credit, a debit, another limit): what was refused may be granted now, and what is
@@ -357,12 +379,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_admitted_on_a_lease_that_is_about_to_end() {
-        let mut lease = lease(100, 0);
-        let late = NOW.plus_seconds(LEASE_SECONDS - SAFETY_SECONDS + 1);
-        assert_eq!(lease.take(10, late), Take::Dry { shortfall: 10 });
-        lease.renewed(late);
-        assert_eq!(lease.take(10, late), Take::Held);
+    fn a_change_that_comes_before_the_answer_is_not_forgotten() {
+        let mut lease = lease(10, 90);
+        lease.budget_changed();
+        assert_eq!(lease.take_stale(), 10);
+        lease.budget_changed();
+        let grant = Grant {
+            amount: 50,
+            free: 0,
+        };
+        lease.granted_more(grant, 50, 50, NOW);
+        assert_eq!(lease.take(50, NOW), Take::Dry { shortfall: 50 });
+        assert_eq!(lease.take_stale(), 50);
+    }
+
+    #[test]
+    fn what_others_have_counts_as_free_until_they_did_not_give_it_back() {
+        let mut lease = lease(10, 5);
+        lease.leased_elsewhere(100);
+        assert_eq!(lease.free(), 115);
+        lease.granted_more(Grant { amount: 0, free: 5 }, 50, 40, NOW);
+        lease.leased_elsewhere(100);
+        assert_eq!(lease.free(), 15);
     }
 
     #[test]

@@ -3,15 +3,19 @@
 //! The crate is pure. It reads no clock, draws no random numbers and does no I/O: time, ids and what the database
 //! holds are parameters, so that the very code that runs can be driven by properties and by simulation.
 //!
-//! A request passes through it like this: [`hold`] bounds what the request may cost, [`lease`] takes that amount out of
-//! what this replica may spend of each budget, [`pricing`] turns the reported usage into cost and price, [`settlement`]
-//! decides how much of the price the budgets cover, and [`posting`] writes the outcome down in double entry.
+//! A request passes through it like this: [`hold`] bounds what the request may cost, [`holds`] takes that amount out of
+//! what this replica may spend of each budget ([`lease`], for as long as [`tenure`] says), [`pricing`] turns the reported
+//! usage into cost and price, [`batch`] settles many requests at once, as far as their budgets cover them
+//! ([`settlement`]), and [`posting`] writes the outcome down in double entry.
 
+pub mod batch;
 pub mod budget;
 pub mod decimal;
 pub mod discount;
 pub mod event;
+pub mod fault;
 pub mod hold;
+pub mod holds;
 pub mod ids;
 pub mod lease;
 pub mod model_id;
@@ -23,6 +27,7 @@ pub mod price_book;
 pub mod pricing;
 pub mod recovery;
 pub mod settlement;
+pub mod tenure;
 pub mod time;
 pub mod usage;
 

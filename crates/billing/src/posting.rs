@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::{LossReason, Outcome, Payment, UsageEvent};
+use crate::fault::{Fault, is_planted};
 use crate::ids::{AccountId, MasterAccountId};
 use crate::money::Nanos;
 use crate::settlement::Covered;
@@ -121,6 +122,37 @@ impl Transaction {
     }
 }
 
+/// A refund that would give back more than was charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("of this request at most {left} can still be refunded")]
+pub struct RefundTooLarge {
+    /// What was charged and not refunded yet.
+    pub left: Nanos,
+}
+
+/// Gives back `amount` of what a request was charged, of which `refunded` was given back before. What serving it cost
+/// stays with the operator.
+pub fn refund(
+    payer: AccountId,
+    payment: Payment,
+    charged: Nanos,
+    refunded: Nanos,
+    amount: Nanos,
+) -> Result<Transaction, RefundTooLarge> {
+    let left = charged.saturating_sub(refunded).max(Nanos::ZERO);
+    let is_too_large = amount > left && !is_planted(Fault::RefundAboveCharge);
+    if amount.is_negative() || is_too_large {
+        return Err(RefundTooLarge { left });
+    }
+    let client = match payment {
+        Payment::Prepaid => LedgerAccount::ClientBalance(payer),
+        Payment::Metered => LedgerAccount::Receivable(payer),
+    };
+    let mut transaction = Transaction::default();
+    transaction.transfer(LedgerAccount::Revenue, client, amount);
+    Ok(transaction)
+}
+
 /// How a prepaid account stands before it is adjusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -174,6 +206,33 @@ mod tests {
             prop_assert_eq!(postings.iter().map(|posting| posting.amount.get()).sum::<i64>(), 0);
             prop_assert!(postings.iter().all(|posting| posting.amount != Nanos::ZERO));
         }
+    }
+
+    #[test]
+    fn no_more_is_refunded_than_was_charged() {
+        let payer = AccountId::new(Uuid::from_u128(1));
+        let refunded = |before: i64, amount: i64| {
+            let (charged, before) = (Nanos::new(100), Nanos::new(before));
+            refund(payer, Payment::Prepaid, charged, before, Nanos::new(amount))
+                .map(|transaction| transaction.into_postings().unwrap())
+        };
+        let postings = refunded(60, 40).unwrap();
+        assert_eq!(
+            postings,
+            [
+                Posting {
+                    account: LedgerAccount::ClientBalance(payer),
+                    amount: Nanos::new(-40)
+                },
+                Posting {
+                    account: LedgerAccount::Revenue,
+                    amount: Nanos::new(40)
+                },
+            ]
+        );
+        let left = Nanos::new(40);
+        assert_eq!(refunded(60, 41), Err(RefundTooLarge { left }));
+        assert_eq!(refunded(60, -1), Err(RefundTooLarge { left }));
     }
 
     #[test]

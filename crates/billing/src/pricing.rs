@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use crate::discount::Discount;
+use crate::fault::{Fault, is_planted};
 use crate::money::{MoneyError, Nanos};
 use crate::plan::PriceRule;
 use crate::price_book::ModelPrices;
@@ -100,6 +101,11 @@ pub fn amounts(
             .ok_or(MoneyError::OutOfRange)?,
     };
     let cost = Nanos::round_half_even(cost)?;
+    if is_planted(Fault::RoundedPerChunk) {
+        let chunks = tokens.completion.clamp(1, 16);
+        let each = Nanos::round_half_even(price / Decimal::from(chunks))?;
+        return Ok((cost, (0..chunks).map(|_| each).sum::<Nanos>().max(cost)));
+    }
     Ok((cost, Nanos::round_half_even(price)?.max(cost)))
 }
 

@@ -49,6 +49,8 @@ pub const GIVE_UP_AFTER_SECONDS: i64 = 24 * 3600;
 /// A failed attempt that the upstream does not know after so long was not billed: longer than an answer runs on that
 /// can't be cancelled.
 pub const FAILED_ATTEMPT_SECONDS: i64 = 900;
+/// It is asked at least so often, which takes a quarter of an hour, whatever a clock that jumped says of the time.
+const LEAST_QUESTIONS: u32 = 12;
 /// The longest wait between two questions.
 const LONGEST_WAIT_SECONDS: u64 = 600;
 
@@ -62,13 +64,14 @@ pub enum Next {
 }
 
 /// After `attempts` questions without an answer, the first at `since`: 0.25 s, 0.5 s, 1 s … 10 min, for a day (for a
-/// quarter of an hour after a failed attempt, which most often was never billed); at least once, however late.
+/// quarter of an hour after a failed attempt, which most often was never billed); for a quarter of an hour at least,
+/// however late it is: a clock that jumps must not end it.
 pub fn next(reason: PendingReason, attempts: u32, since: Timestamp, now: Timestamp) -> Next {
     let patience = match reason {
         PendingReason::FailedAttempt => FAILED_ATTEMPT_SECONDS,
         PendingReason::InFlight | PendingReason::UsageUnknown => GIVE_UP_AFTER_SECONDS,
     };
-    if attempts > 0 && now >= since.plus_seconds(patience) {
+    if attempts >= LEAST_QUESTIONS && now >= since.plus_seconds(patience) {
         return Next::GiveUp;
     }
     let wait = 250_000_u64
@@ -83,17 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_asked_once_however_late() {
+    fn a_clock_that_jumps_ahead_does_not_end_it() {
         let since = Timestamp::from_micros(0);
-        let late = since.plus_seconds(3 * GIVE_UP_AFTER_SECONDS);
-        assert!(matches!(
-            next(PendingReason::UsageUnknown, 0, since, late),
-            Next::AskAt(_)
-        ));
-        assert_eq!(
-            next(PendingReason::UsageUnknown, 1, since, late),
-            Next::GiveUp
-        );
+        for reason in [PendingReason::UsageUnknown, PendingReason::FailedAttempt] {
+            let (mut jumped, mut waited, mut questions) =
+                (since.plus_seconds(3 * GIVE_UP_AFTER_SECONDS), 0, 0);
+            while let Next::AskAt(at) = next(reason, questions, since, jumped) {
+                waited += at.micros_since(jumped);
+                jumped = at;
+                questions += 1;
+            }
+            assert!((900..1_800).contains(&(waited / 1_000_000)), "{waited}");
+        }
     }
 
     #[test]

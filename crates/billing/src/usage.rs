@@ -61,7 +61,8 @@ impl CostSource {
 }
 
 /// Whether the upstream used a provider key of the account's own ("bring your own key").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Inference {
     /// Paid with the upstream's credits.
     Credits,

@@ -2,11 +2,12 @@
 
 use std::num::NonZero;
 
+use crate::board::Leaving;
 use crate::window::{Moment, SlidingWindow, Tick};
 use crate::{LimitKind, LimitStatus, RateLimited, RateLimits, RateStatus};
 
 /// Nobody knows when a running request ends; the client is asked to try again after a second.
-const CONCURRENCY_RETRY_MS: u64 = 1_000;
+pub(crate) const CONCURRENCY_RETRY_MS: u64 = 1_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -90,16 +91,41 @@ impl Counters {
         }
     }
 
-    /// Replaces the estimated tokens by the actual ones. What exceeds the estimate counts from now on.
-    pub(crate) fn settle(&mut self, charge: &mut Charge, actual: u64, now: Moment) {
+    /// What is used of a limit now.
+    pub(crate) fn used(&mut self, kind: LimitKind, now: Moment) -> u64 {
+        match kind {
+            LimitKind::Requests => self.requests.used(now),
+            LimitKind::Tokens => self.tokens.used(now),
+            LimitKind::Concurrency => self.concurrent.into(),
+        }
+    }
+
+    /// When that leaves the window, soonest first; nothing for requests at the same time.
+    pub(crate) fn leaving(&mut self, kind: LimitKind, now: Moment) -> Vec<Leaving> {
+        let window = match kind {
+            LimitKind::Requests => &mut self.requests,
+            LimitKind::Tokens => &mut self.tokens,
+            LimitKind::Concurrency => return Vec::new(),
+        };
+        window.used(now);
+        let leaving = window.leaving(now).filter(|(_, amount)| *amount > 0);
+        leaving
+            .map(|(after_ms, amount)| Leaving { after_ms, amount })
+            .collect()
+    }
+
+    /// Replaces the estimated tokens by the actual ones. What exceeds the estimate counts from now on, and is returned.
+    pub(crate) fn settle(&mut self, charge: &mut Charge, actual: u64, now: Moment) -> u64 {
         let counted = charge.tokens.saturating_add(charge.excess);
         if let Some(more) = actual.checked_sub(counted) {
             self.tokens.charge(more, now);
             charge.excess = charge.excess.saturating_add(more);
+            more
         } else {
             let less = (counted - actual).min(charge.tokens);
             self.tokens.give_back(less, charge.tokens_in);
             charge.tokens -= less;
+            0
         }
     }
 

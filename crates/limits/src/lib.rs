@@ -1,16 +1,35 @@
 //! Rate limits: requests and tokens a minute, and requests at the same time, by key and by account.
 //!
-//! [`Limiter`] keeps the counters of one process; [`SlidingWindow`] is the counting itself, without keys, locks or a
-//! clock, so that another store of counters can count in the same way.
+//! [`Limiter`] keeps the counters of one process, and may share them with other replicas through a board in Redis
+//! ([`RedisBoard`]), which [`Publisher`] keeps up to date. [`SlidingWindow`] is the counting itself, without keys, locks
+//! or a clock.
 
+mod admission;
+mod board;
 mod counters;
+mod kinds;
 mod limiter;
+mod others;
+mod publisher;
+mod redis_board;
+mod share;
+mod sharing;
+mod table;
+#[cfg(test)]
+mod tests;
 mod window;
 
-pub use limiter::{Admission, Limiter, Refused};
+pub use admission::Admission;
+pub use limiter::{Limiter, Refused};
+pub use publisher::Publisher;
+pub use redis_board::{MalformedUrl, RedisBoard};
+pub use sharing::SharingStatus;
 pub use window::{Moment, SlidingWindow, Tick, WINDOW_MS};
 
 use std::num::{NonZeroU32, NonZeroU64};
+
+/// Tells the time.
+pub type Clock = std::sync::Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// Whose requests are counted. The 16 bytes are the id's; keys of different kinds never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +57,14 @@ impl RateLimits {
         self.requests_per_minute.is_none()
             && self.tokens_per_minute.is_none()
             && self.concurrent_requests.is_none()
+    }
+
+    pub(crate) fn of(&self, kind: LimitKind) -> Option<u64> {
+        match kind {
+            LimitKind::Requests => self.requests_per_minute.map(|limit| limit.get().into()),
+            LimitKind::Tokens => self.tokens_per_minute.map(NonZeroU64::get),
+            LimitKind::Concurrency => self.concurrent_requests.map(|limit| limit.get().into()),
+        }
     }
 }
 

@@ -10,8 +10,15 @@ pub const WINDOW_MS: u64 = 60_000;
 const TICK_MS: u64 = 1_000;
 
 /// A point in time: milliseconds of a monotonic clock since any fixed start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
+
+impl Moment {
+    /// So many milliseconds later.
+    pub(crate) const fn plus(self, milliseconds: u64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+}
 
 /// The second in which a use was counted; needed to take it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,6 +113,14 @@ impl SlidingWindow {
             wait = bucket.tick.leaves_at().0.saturating_sub(now.0);
         }
         wait
+    }
+
+    /// In how many milliseconds how much of what counts now leaves, soonest first. Call [`SlidingWindow::used`] first.
+    pub fn leaving(&self, now: Moment) -> impl Iterator<Item = (u64, u64)> {
+        self.buckets.iter().map(move |bucket| {
+            let after = bucket.tick.leaves_at().0.saturating_sub(now.0);
+            (after, bucket.used)
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use airouter_billing::event::{ModelRule, RequestFacts};
 use airouter_billing::hold::{self, Candidate, Decision, Hold, HoldRequest, MaxPrice, PromptSize};
+use airouter_billing::holds::NoHold;
 use airouter_billing::model_id::{Modifier, RequestedModel};
 use airouter_billing::plan::PriceRule;
 use airouter_billing::{BudgetRef, Nanos, Quantity, RequestId};
@@ -18,7 +19,7 @@ use rust_decimal::Decimal;
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::chat::usage_wish;
 use crate::gateway::Gateway;
-use crate::leases::{Holds, NoHold};
+use crate::leases::Holds;
 use crate::meter::Meter;
 use crate::problem::Problem;
 use crate::report::Moments;
@@ -60,13 +61,17 @@ pub(crate) async fn admit(
     accepted: Instant,
 ) -> Result<Admitted, Problem> {
     let request = ChatRequest::parse(body).map_err(Problem::InvalidRequest)?;
+    if gateway.settler.is_stuck() {
+        return Err(Problem::StoreUnavailable);
+    }
     let place = gateway
         .settler
         .reserve()
         .map_err(|_| Problem::StoreUnavailable)?;
     let named = named_models(gateway, &request)?;
-    let wanted = wanted_models(&gateway.catalog.load(), snapshot, &named)?;
-    let rate = admit_rate(gateway, snapshot, &request)?;
+    let catalog = gateway.catalog.load_full();
+    let wanted = wanted_models(&catalog, snapshot, &named)?;
+    let rate = admit_rate(gateway, snapshot, &request).await?;
     let prompt = prompt_size(&request.prompt);
     let masters = gateway.masters.load();
     let candidates: Vec<_> = wanted
@@ -109,6 +114,7 @@ pub(crate) async fn admit(
     let session = Session {
         running: gateway.in_flight.add(facts, holds.as_charges()),
         entry: Arc::clone(&first.entry),
+        catalog,
         meter: Meter::default(),
         moments: Moments::new(accepted),
         key_preview: snapshot.preview.as_str().into(),
@@ -195,7 +201,7 @@ fn fallback_rules(wanted: &[Wanted]) -> Vec<ModelRule> {
         .collect()
 }
 
-fn admit_rate(
+async fn admit_rate(
     gateway: &Gateway,
     snapshot: &KeySnapshot,
     request: &ChatRequest<'_>,
@@ -219,6 +225,7 @@ fn admit_rate(
     gateway
         .limiter
         .admit(&keys, tokens, gateway.moment())
+        .await
         .map_err(|refused| match refused {
             Refused::RateLimited(limited) => Problem::RateLimited(limited),
             Refused::Full => Problem::StoreUnavailable,
@@ -308,6 +315,7 @@ async fn take_hold(
                         .await
                         .map_err(away)?;
                 }
+                Err(NoHold::Ended) => gateway.leases.renew_if_due().await.map_err(away)?,
                 Err(NoHold::Exhausted(budget)) => return Err(exhausted(gateway, budget, request)),
             },
         }

@@ -1,12 +1,14 @@
-//! Follows the database's change log, so that what anyone changes acts within a second: the command line, an admin, plain
-//! SQL.
+//! Follows the database's change log, so that what anyone changes acts within a second: another replica, the command line,
+//! an admin, plain SQL. The log is read when the database hints at a change, and often enough without.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use airouter_billing::{ApiKeyId, Timestamp};
-use airouter_store::clients::Change;
+use airouter_store::StoreError;
+use airouter_store::clients::{Change, ChangePosition, Changes};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -18,39 +20,70 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// Reads the change log until `stop`.
 pub(crate) async fn follow(gateway: Arc<Gateway>, stop: CancellationToken) {
-    let mut position = -1;
+    let mut position = ChangePosition::default();
+    let mut is_away = false;
     let mut ticks = tokio::time::interval(POLL_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
+            () = gateway.store.change_hint() => {}
         }
-        match gateway.store.changes_since(position).await {
+        if gateway.change_log_is_another.swap(false, Ordering::AcqRel) {
+            position = ChangePosition::default();
+        }
+        match gateway.store.changes_since(&position).await {
             Ok(changes) => {
-                position = changes.position;
-                if changes.overflow {
-                    start_over(&gateway).await;
+                if std::mem::take(&mut is_away) {
+                    tracing::info!("the change log can be read again");
                 }
-                // A new price book is one change a model: it is read once.
-                let mut changes = changes.changes;
-                changes.dedup();
-                for change in changes {
-                    act(&gateway, change).await;
+                let look = if position == ChangePosition::default() {
+                    Look::First
+                } else {
+                    Look::Next
+                };
+                match act_on(&gateway, look, &changes).await {
+                    Ok(()) => position = changes.position,
+                    Err(error) => {
+                        tracing::warn!(%error, "a change could not be followed; it is tried again");
+                    }
                 }
             }
-            Err(error) => tracing::warn!(%error, "the change log could not be read"),
+            Err(error) if !is_away => {
+                is_away = true;
+                tracing::warn!(%error, "the change log can't be read: what changes does not act until it can");
+            }
+            Err(_) => {}
         }
     }
 }
 
-/// More changed than can be followed: everything that is remembered may be wrong.
-async fn start_over(gateway: &Arc<Gateway>) {
-    gateway.leases.give_back_all().await;
-    act(gateway, Change::Prices).await;
+/// Whether the change log was read before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    Next,
 }
 
-async fn act(gateway: &Arc<Gateway>, change: Change) {
+/// Acts on changes. What is remembered from before the first look, or from before more changes than can be followed, may
+/// be wrong: all of it is read again.
+async fn act_on(gateway: &Arc<Gateway>, look: Look, changes: &Changes) -> Result<(), StoreError> {
+    if changes.overflow || look == Look::First {
+        gateway.leases.give_back_all().await;
+        act(gateway, Change::Prices).await?;
+        act(gateway, Change::MasterAccounts).await?;
+    }
+    // A new price book is one change a model: it is read once.
+    let mut changes = changes.changes.clone();
+    changes.dedup();
+    for change in changes {
+        act(gateway, change).await?;
+    }
+    Ok(())
+}
+
+async fn act(gateway: &Arc<Gateway>, change: Change) -> Result<(), StoreError> {
     match change {
         Change::Account(account) => gateway.keys.forget_account(account),
         Change::Key(key) => gateway.keys.forget_key(key),
@@ -58,15 +91,12 @@ async fn act(gateway: &Arc<Gateway>, change: Change) {
         Change::Recall(budget) => gateway.leases.recall(budget).await,
         Change::Prices => {
             gateway.keys.forget_all();
-            match gateway.store.catalog().await {
-                Ok(models) => gateway.set_catalog(Catalog::new(models, &gateway.metrics)),
-                Err(error) => tracing::warn!(%error, "the price book could not be read"),
-            }
+            let models = gateway.store.catalog().await?;
+            gateway.set_catalog(Catalog::new(models, &gateway.metrics));
         }
-        Change::MasterAccounts => {
-            tracing::info!("the master accounts changed; the change acts at the next start");
-        }
+        Change::MasterAccounts => gateway.load_masters().await?,
     }
+    Ok(())
 }
 
 /// Shards of [`KeysUsed`], so that requests don't meet at one lock.

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use airouter_billing::Timestamp;
 use airouter_billing::event::{RequestFacts, Served};
 use airouter_billing::recovery::PendingReason;
 use airouter_billing::settlement::BudgetCharge;
+use airouter_billing::{RequestId, Timestamp};
 use airouter_store::settlements::PendingRequest;
 
 use crate::settle::Settler;
@@ -124,6 +124,23 @@ impl InFlight {
     /// Writes down what has become old enough. Called every tenth of a second.
     pub(crate) fn write_down(&self, settler: &Settler, now: Timestamp) {
         self.write_down_from(WRITE_DOWN_AFTER, settler, now);
+    }
+
+    /// This process has another number: what it wrote down under the old one belongs to nobody any more, and is written
+    /// anew.
+    pub(crate) fn forget_what_was_written(&self) {
+        let old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
+        for running in old.iter().filter_map(Weak::upgrade) {
+            running.lock().written = None;
+        }
+    }
+
+    /// Whether a request that was written down still runs here.
+    pub(crate) fn runs(&self, request: RequestId) -> bool {
+        let old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
+        old.iter()
+            .filter_map(Weak::upgrade)
+            .any(|running| running.facts.id == request && !running.lock().is_settled)
     }
 
     /// Writes down everything: the process ends before the requests do.

@@ -96,6 +96,15 @@ impl Master {
         })
     }
 
+    /// Whether it is the same account, asked in the same way at the same cost.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.name == other.name
+            && self.discount == other.discount
+            && self.chat == other.chat
+            && self.key.expose_secret() == other.key.expose_secret()
+    }
+
     /// Puts it aside if `fault` is certainly its own. A provider's fault never is.
     pub fn note_fault(&self, fault: Fault, now: Timestamp) {
         let seconds = match fault {
@@ -164,22 +173,24 @@ impl Drop for OnMaster {
 #[derive(Default)]
 pub struct Masters {
     all: Vec<Arc<Master>>,
+    resting: Vec<Arc<Master>>,
 }
 
 impl Masters {
-    /// These master accounts.
-    pub fn new(all: Vec<Arc<Master>>) -> Self {
-        Self { all }
+    /// These master accounts; `resting` ones serve no request, but know what they served.
+    pub fn new(all: Vec<Arc<Master>>, resting: Vec<Arc<Master>>) -> Self {
+        Self { all, resting }
     }
 
-    /// All of them.
+    /// All that serve.
     pub fn all(&self) -> &[Arc<Master>] {
         &self.all
     }
 
-    /// The one with this id.
+    /// The one with this id, whether or not it serves.
     pub fn get(&self, id: MasterAccountId) -> Option<&Arc<Master>> {
-        self.all.iter().find(|master| master.id == id)
+        let mut known = self.all.iter().chain(&self.resting);
+        known.find(|master| master.id == id)
     }
 
     /// Requests that run on them.

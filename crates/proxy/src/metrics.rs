@@ -19,7 +19,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 pub use labels::{Alarm, FaultKind, Gauge, Refusal, TokenKind};
 pub use routes::{MasterMetrics, ModelMetrics};
 
-use register::{counters_for, gauge, histogram};
+use register::{counter, counters_for, gauge, histogram};
 use routes::{Routes, nanodollars};
 
 /// Of what we add to an answer, in seconds: 50 µs to 1 s.
@@ -52,6 +52,7 @@ pub struct Metrics {
     duration: Histogram,
     settlement_lag: Histogram,
     commit_batch: Histogram,
+    redis_fallbacks: IntCounter,
 }
 
 /// A request that ended, however it did.
@@ -147,6 +148,11 @@ impl Metrics {
                 "Usage events in a group commit.",
                 &BATCH_BUCKETS,
             )?,
+            redis_fallbacks: counter(
+                &registry,
+                "airouter_redis_fallbacks_total",
+                "Requests whose limits this replica counted by itself because Redis was away or slow.",
+            )?,
             registry,
         })
     }
@@ -238,6 +244,12 @@ impl Metrics {
     /// The database refused a usage event for good.
     pub fn settlement_refused(&self) {
         self.alarm(Alarm::CommitRefused);
+    }
+
+    /// So many requests until now were counted without Redis, which should have been asked.
+    pub fn redis_fallbacks(&self, total: u64) {
+        let counted = self.redis_fallbacks.get();
+        self.redis_fallbacks.inc_by(total.saturating_sub(counted));
     }
 
     /// A quantity that goes up and down, to be set, increased or decreased.

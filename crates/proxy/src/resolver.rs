@@ -11,6 +11,8 @@ use airouter_billing::settlement::BudgetCharge;
 use airouter_billing::usage::{CostSource, Inference};
 use airouter_billing::{Nanos, Outcome, Quantity, TokenCounts, Usage, UsageEvent};
 use airouter_openrouter::Generation;
+use airouter_store::StoreError;
+use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::PendingRequest;
 use rust_decimal::Decimal;
 use tokio::sync::{Semaphore, mpsc};
@@ -22,6 +24,8 @@ use crate::metrics::Gauge;
 
 /// Most requests whose usage is being found out; what is beyond stays in the database until the next start.
 const QUEUE_SIZE: usize = 65_536;
+/// Most requests that are taken over in one go.
+const MOST_TAKEN_OVER: usize = 1_000;
 /// Most questions to upstreams at the same time.
 const PARALLEL_QUESTIONS: usize = 8;
 
@@ -42,6 +46,11 @@ impl Resolver {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Unsettled>) {
         let (sender, receiver) = mpsc::channel(QUEUE_SIZE);
         (Self(sender), receiver)
+    }
+
+    /// For how many more there is room.
+    pub(crate) fn room(&self) -> usize {
+        self.0.capacity()
     }
 
     pub(crate) fn add(&self, unsettled: Unsettled) {
@@ -90,8 +99,8 @@ async fn resolve(gateway: Arc<Gateway>, unsettled: Unsettled, questions: Arc<Sem
     };
     let id = unsettled.pending.request.id;
     match settlement(&gateway, unsettled, found) {
-        Some(event) => {
-            if place.settle(event, None).durable().await.is_err() {
+        Some((event, replica)) => {
+            if place.settle(replica, event, None).durable().await.is_err() {
                 tracing::error!(request = %id, "a usage that was found out could not be committed");
             }
         }
@@ -137,7 +146,11 @@ async fn find_out(gateway: &Gateway, pending: &PendingRequest, questions: &Semap
 }
 
 /// The event to commit; `None` for a failed attempt that was not billed.
-fn settlement(gateway: &Gateway, unsettled: Unsettled, found: Found) -> Option<UsageEvent> {
+fn settlement(
+    gateway: &Gateway,
+    unsettled: Unsettled,
+    found: Found,
+) -> Option<(UsageEvent, ReplicaId)> {
     let Unsettled {
         mut pending,
         ending,
@@ -161,9 +174,14 @@ fn settlement(gateway: &Gateway, unsettled: Unsettled, found: Found) -> Option<U
     if pending.reason == PendingReason::FailedAttempt && priced.list_cost.is_zero() {
         return None;
     }
-    let (price, charges) = match outcome {
-        Outcome::Charged => (priced.price, charges(&pending, holds, priced.price)),
-        Outcome::Lost(_) => (Nanos::ZERO, Vec::new()),
+    let present = gateway.replica.id();
+    let (price, (charges, replica)) = match (outcome, holds) {
+        (Outcome::Charged, Some(holds)) => (priced.price, holds.spend(priced.price)),
+        (Outcome::Charged, None) => {
+            let charges = charges_of_what_is_free(&pending, priced.price);
+            (priced.price, (charges, present))
+        }
+        (Outcome::Lost(_), _) => (Nanos::ZERO, (Vec::new(), present)),
     };
     let mut request = pending.request;
     request.rule = request.rule_for(pending.served.model.as_deref()).clone();
@@ -184,7 +202,7 @@ fn settlement(gateway: &Gateway, unsettled: Unsettled, found: Found) -> Option<U
         charges,
     };
     note(gateway, &event);
-    Some(event)
+    Some((event, replica))
 }
 
 fn unknown() -> (Usage, Priced, Outcome) {
@@ -263,27 +281,23 @@ fn usage_of(generation: &Generation) -> Option<Usage> {
     })
 }
 
-/// What the request takes from its budgets: out of its holds, or, when they are gone with an earlier process, out of what
-/// is free.
-fn charges(pending: &PendingRequest, holds: Option<Holds>, price: Nanos) -> Vec<BudgetCharge> {
-    match holds {
-        Some(holds) => holds.spend(price),
-        None => pending
-            .holds
-            .iter()
-            .map(|held| {
-                let excess = match held.quantity {
-                    Quantity::Nanos => price.get(),
-                    Quantity::Requests => 1,
-                };
-                BudgetCharge {
-                    from_lease: 0,
-                    excess,
-                    ..*held
-                }
-            })
-            .collect(),
-    }
+/// What the request takes from its budgets when its holds are gone with an earlier process: what is free.
+fn charges_of_what_is_free(pending: &PendingRequest, price: Nanos) -> Vec<BudgetCharge> {
+    pending
+        .holds
+        .iter()
+        .map(|held| {
+            let excess = match held.quantity {
+                Quantity::Nanos => price.get(),
+                Quantity::Requests => 1,
+            };
+            BudgetCharge {
+                from_lease: 0,
+                excess,
+                ..*held
+            }
+        })
+        .collect()
 }
 
 fn note(gateway: &Gateway, event: &UsageEvent) {
@@ -313,23 +327,41 @@ fn note(gateway: &Gateway, event: &UsageEvent) {
 }
 
 impl Gateway {
-    /// Takes up what an earlier process left: requests that its crash cut, and usages that it had not found out yet.
-    pub(crate) async fn take_up_pending(&self) -> Result<usize, airouter_store::StoreError> {
-        let limit = u32::try_from(QUEUE_SIZE).unwrap_or(u32::MAX);
-        let pending = self.store.pending(limit).await?;
-        let count = pending.len();
-        for pending in pending {
-            let ending = match pending.reason {
-                PendingReason::InFlight => Ending::Interrupted,
-                PendingReason::UsageUnknown => Ending::Complete,
-                PendingReason::FailedAttempt => Ending::UpstreamFailed,
-            };
-            self.resolver.add(Unsettled {
-                pending,
-                ending,
-                holds: None,
-            });
+    /// Takes up what replicas that have ended left open: requests that a crash cut, and usages that were not found out
+    /// yet. Each goes to one replica. Returns how many there were.
+    pub(crate) async fn take_over_pending(&self) -> Result<usize, StoreError> {
+        let replica = self.replica.id();
+        let mut count = 0;
+        loop {
+            let room = self.resolver.room().min(MOST_TAKEN_OVER);
+            if room == 0 {
+                return Ok(count);
+            }
+            let taken = self
+                .store
+                .take_over_pending(replica, u32::try_from(room).unwrap_or(u32::MAX))
+                .await?;
+            let is_last = taken.len() < room;
+            for pending in taken {
+                // It was taken for dead and begins anew: what still runs here is no business of the resolver's.
+                if self.in_flight.runs(pending.request.id) {
+                    continue;
+                }
+                count += 1;
+                let ending = match pending.reason {
+                    PendingReason::InFlight => Ending::Interrupted,
+                    PendingReason::UsageUnknown => Ending::Complete,
+                    PendingReason::FailedAttempt => Ending::UpstreamFailed,
+                };
+                self.resolver.add(Unsettled {
+                    pending,
+                    ending,
+                    holds: None,
+                });
+            }
+            if is_last {
+                return Ok(count);
+            }
         }
-        Ok(count)
     }
 }

@@ -13,7 +13,7 @@ use airouter_store::settlements::PendingRequest;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::catalog::CatalogEntry;
+use crate::catalog::{Catalog, CatalogEntry};
 use crate::gateway::Gateway;
 use crate::in_flight::{Running, WrittenDown};
 use crate::leases::Holds;
@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) running: Arc<Running>,
     pub(crate) entry: Arc<CatalogEntry>,
+    /// The price book of its admission: a price that changes while it runs does not change what it costs.
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) meter: Meter,
     pub(crate) moments: Moments,
     pub(crate) key_preview: Arc<str>,
@@ -113,11 +115,11 @@ impl Session {
 
     fn price(&self, usage: &Usage) -> Option<Priced> {
         let (master, _) = self.master.as_ref()?;
-        let catalog = self.gateway.catalog.load();
-        let served = self.meter.model.as_deref().and_then(|id| catalog.get(id));
+        let served = self.meter.model.as_deref();
+        let served = served.and_then(|id| self.catalog.get(id));
         let model = served.map_or(&self.entry.prices, |entry| &entry.prices);
-        let at = self.gateway.clock.now();
         let facts = self.facts();
+        let at = facts.admitted_at;
         let terms = Terms {
             discount: master.discount,
             rule: facts.rule_for(self.meter.model.as_deref()),
@@ -158,7 +160,7 @@ impl Session {
         self.running.settled();
         let limit_moment = self.gateway.moment();
         self.rate.settle_tokens(usage.tokens.total(), limit_moment);
-        let charges = self.holds.spend(priced.price);
+        let (charges, replica) = self.holds.spend(priced.price);
         if charges.iter().any(|charge| charge.excess > 0) {
             self.gateway.metrics.alarm(Alarm::PriceAboveHold);
         }
@@ -189,7 +191,7 @@ impl Session {
         });
         Settled {
             price: Some(priced.price),
-            commit: self.place.settle(event, report),
+            commit: self.place.settle(replica, event, report),
         }
     }
 
@@ -271,7 +273,7 @@ fn unserved(session: Session) -> Settled {
 impl Gateway {
     /// The clock of the rate limits.
     pub(crate) fn moment(&self) -> Moment {
-        Moment(u64::try_from(self.clock.now().as_micros() / 1_000).unwrap_or(0))
+        self.clock.moment()
     }
 }
 

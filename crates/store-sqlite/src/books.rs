@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use airouter_billing::batch::{BalanceChange, BalanceChanges, SlotChange, SlotChanges, SlotState};
 use airouter_billing::budget::BudgetSlot;
 use airouter_billing::posting::Posting;
 use airouter_billing::{BudgetId, RequestId, Timestamp};
@@ -15,16 +16,6 @@ use uuid::Uuid;
 use crate::connection::failed;
 use crate::convert::{Column, budget_columns, hex};
 
-/// A budget in a period, as one replica finds it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SlotState {
-    /// What the replica's lease has left.
-    pub(crate) leased: i64,
-    /// What nobody has reserved, and is not owed; below zero when a cap was lowered, or more was clawed back than there
-    /// was. 0 of a budget that does not exist.
-    pub(crate) free: i64,
-}
-
 /// What there is to know before money changes.
 #[derive(Debug)]
 pub(crate) struct Books {
@@ -32,6 +23,8 @@ pub(crate) struct Books {
     pub(crate) slots: HashMap<BudgetSlot, SlotState>,
     /// Those of the requests that were asked for which are settled already.
     pub(crate) settled: HashSet<RequestId>,
+    /// Those of them that were booked as a loss.
+    pub(crate) lost: HashSet<RequestId>,
     /// The number of the next transaction of the ledger.
     pub(crate) next_transaction: i64,
 }
@@ -84,7 +77,7 @@ pub(crate) async fn read(
         LEFT JOIN leases l
             ON l.replica_id = $2 AND l.budget_id = wanted.id AND l.period_start = wanted.period_start
         UNION ALL
-        SELECT -1, id, 0, NULL FROM request_logs WHERE id IN (SELECT unhex(value) FROM json_each($3))
+        SELECT -1, id, loss_reason IS NOT NULL, NULL FROM request_logs WHERE id IN (SELECT unhex(value) FROM json_each($3))
         UNION ALL
         SELECT -2, NULL, coalesce(max(id), 0) + 1, NULL FROM ledger_transactions"#,
         wanted,
@@ -102,14 +95,18 @@ fn books(slots: &BTreeSet<BudgetSlot>, rows: Vec<BooksRow>) -> Result<Books, Sto
     let mut books = Books {
         slots: HashMap::with_capacity(wanted.len()),
         settled: HashSet::new(),
+        lost: HashSet::new(),
         next_transaction: 1,
     };
     for row in rows {
         match row.position {
             SETTLED => {
                 let id = row.id.unwrap_or_default();
-                let id = Column::new("request_logs", "id").uuid(&id)?;
-                books.settled.insert(RequestId::new(id));
+                let id = RequestId::new(Column::new("request_logs", "id").uuid(&id)?);
+                books.settled.insert(id);
+                if row.first != 0 {
+                    books.lost.insert(id);
+                }
             }
             NEXT_TRANSACTION => books.next_transaction = row.first,
             position => {
@@ -144,32 +141,6 @@ pub(crate) struct NewTransaction<'a> {
     pub(crate) at: Timestamp,
     pub(crate) postings: &'a [Posting],
 }
-
-/// How a budget in a period changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SlotChange {
-    /// Leaves the replica's lease and is not reserved any more.
-    pub(crate) released: i64,
-    /// Is spent.
-    pub(crate) spent: i64,
-}
-
-/// How the row of an account in `balances` changes, but for what its leases release; in nano-dollars.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BalanceChange {
-    /// Is added to the balance.
-    pub(crate) balance: i64,
-    /// Was charged, from the balance or to be paid later.
-    pub(crate) spent: i64,
-    /// Was paid in or granted.
-    pub(crate) earned: i64,
-}
-
-/// How budgets change.
-pub(crate) type SlotChanges = BTreeMap<BudgetSlot, SlotChange>;
-
-/// How accounts change.
-pub(crate) type BalanceChanges = BTreeMap<Uuid, BalanceChange>;
 
 /// Everything that one change of money writes.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use airouter_auth::KeyHash;
 use airouter_billing::{AccountId, ApiKeyId, BudgetId, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::clients::{
-    Balance, Change, Changes, Clients, Connections, KeySnapshot, NewKey, NewMember,
+    Balance, Change, ChangePosition, Changes, Clients, Connections, KeySnapshot, NewKey, NewMember,
     NewOrganization, NewPerson, Person,
 };
 use async_trait::async_trait;
@@ -45,8 +45,17 @@ impl Clients for SqliteStore {
         keys::used(self, used).await
     }
 
-    async fn changes_since(&self, position: i64) -> Result<Changes, StoreError> {
-        changes_since(self, position).await
+    async fn changes_since(&self, position: &ChangePosition) -> Result<Changes, StoreError> {
+        let after = match position.get() {
+            None => -1,
+            Some(text) => text.parse().unwrap_or(0),
+        };
+        changes_since(self, after).await
+    }
+
+    /// Other processes write to the file without a word: only the change log tells.
+    async fn change_hint(&self) {
+        std::future::pending().await
     }
 
     async fn create_person(&self, person: &NewPerson) -> Result<(), StoreError> {
@@ -108,12 +117,12 @@ async fn changes_since(store: &SqliteStore, position: i64) -> Result<Changes, St
             overflow: position >= 0,
         });
     }
+    let last = rows.last().map_or(position, |row| row.seq);
     let mut changes = Changes {
-        position,
+        position: named(last),
         ..Changes::default()
     };
     for row in rows {
-        changes.position = row.seq;
         match change(row.seq, &row.kind, row.id) {
             Ok(change) => changes.changes.push(change),
             // It says that something changed, but not what.
@@ -127,14 +136,18 @@ async fn changes_since(store: &SqliteStore, position: i64) -> Result<Changes, St
 }
 
 /// The number of the last change that was ever written, also when it was pruned since.
-async fn present_position(store: &SqliteStore) -> Result<i64, StoreError> {
+async fn present_position(store: &SqliteStore) -> Result<ChangePosition, StoreError> {
     let last = sqlx::query_scalar!(
         r#"SELECT coalesce(max(seq), 0) AS "seq!: i64" FROM sqlite_sequence WHERE name = 'change_log'"#
     )
     .fetch_one(&store.readers)
     .await
     .map_err(failed)?;
-    Ok(last)
+    Ok(named(last))
+}
+
+fn named(seq: i64) -> ChangePosition {
+    ChangePosition::new(seq.to_string())
 }
 
 fn change(seq: i64, kind: &str, id: Option<Vec<u8>>) -> Result<Change, StoreError> {

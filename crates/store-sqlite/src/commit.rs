@@ -3,17 +3,19 @@
 
 use std::collections::HashSet;
 
-use airouter_billing::{Nanos, RequestId, Timestamp, UsageEvent};
+use airouter_billing::batch::{self, SettledEvent};
+use airouter_billing::{Nanos, Outcome, RequestId, Timestamp, UsageEvent};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
-use airouter_store::settlements::{CommitBatch, PendingRequest, Settlements, Uncollected};
+use airouter_store::settlements::{
+    CommitBatch, Committed, PendingRequest, RefusedEvent, Settlements, Uncollected,
+};
 use async_trait::async_trait;
 
 use crate::books::{self, Entry, NewTransaction, TransactionKind};
 use crate::connection::{begin, failed};
 use crate::open::SqliteStore;
-use crate::settle::SettledEvent;
-use crate::{pending, request_rows, settle, shared_rows};
+use crate::{pending, refused, request_rows, shared_rows};
 
 #[async_trait]
 impl Settlements for SqliteStore {
@@ -22,25 +24,27 @@ impl Settlements for SqliteStore {
         replica: ReplicaId,
         batch: &CommitBatch,
         now: Timestamp,
-    ) -> Result<Vec<Uncollected>, StoreError> {
-        let mut uncollected = Vec::new();
+    ) -> Result<Committed, StoreError> {
+        let mut committed = Committed::default();
         if batch.is_empty() {
-            return Ok(uncollected);
+            return Ok(committed);
         }
         let mut writer = self.writer().await?;
         let events = distinct(&batch.events);
         let shared = shared_rows::shared_rows(&mut writer, &self.shared_rows, &events).await?;
         let mut transaction = begin(&mut writer).await?;
         let requests = events.iter().map(|event| event.request.id);
-        let wanted = settle::slots_of(&events);
+        let wanted = batch::slots_of(events.iter().copied());
         let books = books::read(&mut transaction, Some(replica), &wanted, requests).await?;
-        let (events, shared): (Vec<&UsageEvent>, Vec<_>) = events
-            .into_iter()
+        let shared: Vec<_> = events
+            .iter()
             .zip(shared)
             .filter(|(event, _)| !books.settled.contains(&event.request.id))
-            .unzip();
-        if !events.is_empty() {
-            let settlement = settle::settle(&events, books.slots)?;
+            .map(|(_, shared)| shared)
+            .collect();
+        let settlement = batch::settle(events.iter().copied(), &books.settled, books.slots)
+            .map_err(|_| StoreError::OutOfRange)?;
+        if !settlement.events.is_empty() {
             let number = books.next_transaction;
             let postings = settlement
                 .postings
@@ -59,18 +63,49 @@ impl Settlements for SqliteStore {
             };
             books::write(&mut transaction, &entry).await?;
             request_rows::insert(&mut transaction, number, &settlement.events, &shared).await?;
-            uncollected.extend(settlement.events.iter().filter_map(uncollected_of));
+            committed.uncollected = settlement
+                .events
+                .iter()
+                .filter_map(uncollected_of)
+                .collect();
         }
+        committed.superseded = events
+            .iter()
+            .filter(|event| event.outcome == Outcome::Charged)
+            .map(|event| event.request.id)
+            .filter(|request| books.lost.contains(request))
+            .collect();
         let settled = batch.events.iter().map(|event| event.request.id);
         let over: Vec<RequestId> = settled.chain(batch.forgotten.iter().copied()).collect();
-        pending::replace(&mut transaction, &batch.pending).await?;
+        pending::replace(&mut transaction, replica, &batch.pending).await?;
         pending::remove(&mut transaction, &over).await?;
         transaction.commit().await.map_err(failed)?;
-        Ok(uncollected)
+        Ok(committed)
+    }
+
+    async fn set_aside(
+        &self,
+        replica: ReplicaId,
+        refused: &RefusedEvent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        refused::set_aside(self, replica, refused, now).await
+    }
+
+    async fn refused(&self, limit: u32) -> Result<Vec<UsageEvent>, StoreError> {
+        refused::unbooked(self, limit).await
     }
 
     async fn pending(&self, limit: u32) -> Result<Vec<PendingRequest>, StoreError> {
         pending::oldest(self, limit).await
+    }
+
+    async fn take_over_pending(
+        &self,
+        replica: ReplicaId,
+        limit: u32,
+    ) -> Result<Vec<PendingRequest>, StoreError> {
+        pending::take_over(self, replica, limit).await
     }
 }
 

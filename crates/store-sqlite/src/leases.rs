@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use airouter_billing::batch::SlotChanges;
 use airouter_billing::budget::BudgetSlot;
-use airouter_billing::lease::{Grant, LEASE_SECONDS, grant};
+use airouter_billing::lease::grant;
+use airouter_billing::tenure::LEASE_SECONDS;
 use airouter_billing::{BudgetId, Timestamp};
 use airouter_store::StoreError;
-use airouter_store::leases::{LeaseRequest, Leases, ReplicaId};
+use airouter_store::leases::{LeaseRequest, Leased, Leases, ReplicaId};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use crate::books::{self, Entry, SlotChanges};
+use crate::books::{self, Entry};
 use crate::changes;
 use crate::connection::{begin, failed};
 use crate::convert::budget_columns;
@@ -34,7 +36,8 @@ impl Leases for SqliteStore {
         changes::prune(&mut transaction).await?;
         let expires_at = now.plus_seconds(LEASE_SECONDS).as_micros();
         let replica = sqlx::query!(
-            "INSERT INTO replicas (started_at, expires_at) VALUES ($1, $2)",
+            "INSERT INTO replicas (id, started_at, expires_at)
+            SELECT max(coalesce(max(id), 0) + 1, $1), $1, $2 FROM replicas",
             at,
             expires_at
         )
@@ -51,7 +54,7 @@ impl Leases for SqliteStore {
         replica: ReplicaId,
         request: LeaseRequest,
         now: Timestamp,
-    ) -> Result<Grant, StoreError> {
+    ) -> Result<Leased, StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         let is_running = keep_alive(&mut transaction, replica, now).await?;
@@ -65,7 +68,11 @@ impl Leases for SqliteStore {
             if granted.amount > 0 {
                 reserve(&mut transaction, replica, slot, granted.amount).await?;
             }
-            Ok(granted)
+            // The file has one owner.
+            Ok(Leased {
+                grant: granted,
+                elsewhere: 0,
+            })
         } else {
             Err(StoreError::Fenced)
         };
@@ -123,6 +130,26 @@ impl Leases for SqliteStore {
         } else {
             Err(StoreError::Fenced)
         }
+    }
+
+    async fn end_replica(&self, replica: ReplicaId, now: Timestamp) -> Result<(), StoreError> {
+        let (number, at) = (replica.get(), now.as_micros());
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        sqlx::query!(
+            "UPDATE replicas SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
+            number,
+            at
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        end_leases(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn end_silent_replicas(&self, _now: Timestamp) -> Result<Vec<ReplicaId>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

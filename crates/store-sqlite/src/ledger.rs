@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use airouter_billing::batch::{BalanceChange, BalanceChanges};
 use airouter_billing::posting::{self, LedgerAccount, Standing};
 use airouter_billing::{AccountId, BudgetId, Nanos};
 use airouter_store::StoreError;
 use airouter_store::clients::Balance;
-use airouter_store::ledger::{Adjustment, Ledger, Verification};
+use airouter_store::ledger::{Adjustment, Ledger, LedgerPosition, Verification};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use crate::books::{self, BalanceChange, BalanceChanges, Entry, NewTransaction, TransactionKind};
+use crate::books::{self, Entry, NewTransaction, TransactionKind};
 use crate::connection::{begin, failed};
+use crate::convert::Column;
 use crate::open::SqliteStore;
 use crate::{changes, people, verify};
 
@@ -66,6 +68,20 @@ impl Ledger for SqliteStore {
     async fn recall(&self, budget: BudgetId) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
         changes::insert_recall(&mut writer, budget).await
+    }
+
+    async fn position(&self) -> Result<LedgerPosition, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT id, (SELECT coalesce(max(id), 0) FROM ledger_transactions) AS "last!: i64"
+            FROM database_identity"#
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(failed)?;
+        Ok(LedgerPosition {
+            database: Column::new("database_identity", "id").uuid(&row.id)?,
+            last_transaction: row.last,
+        })
     }
 
     async fn verify(&self) -> Result<Verification, StoreError> {

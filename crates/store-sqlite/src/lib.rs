@@ -18,9 +18,9 @@ mod pending;
 mod people;
 mod plans;
 mod prices;
+mod refused;
 mod reports;
 mod request_rows;
-mod settle;
 mod shared_rows;
 mod verify;
 

@@ -2,6 +2,7 @@
 
 use airouter_billing::RequestId;
 use airouter_store::StoreError;
+use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::PendingRequest;
 use sqlx::SqliteConnection;
 
@@ -9,9 +10,10 @@ use crate::connection::failed;
 use crate::convert::{Column, hex};
 use crate::open::SqliteStore;
 
-/// Stores pending requests; what was known of them before is replaced. One that was settled before stays settled.
+/// Stores pending requests as the replica's own; what was known of them before is replaced. One that was settled before stays settled.
 pub(crate) async fn replace(
     connection: &mut SqliteConnection,
+    replica: ReplicaId,
     pending: &[PendingRequest],
 ) -> Result<(), StoreError> {
     if pending.is_empty() {
@@ -31,13 +33,15 @@ pub(crate) async fn replace(
         .collect::<Result<Vec<_>, serde_json::Error>>()
         .map_err(|error| StoreError::Refused(Box::new(error)))?;
     let rows = serde_json::json!(rows).to_string();
+    let replica = replica.get();
     sqlx::query!(
-        "INSERT INTO pending_requests (id, reason, generation_id, since, details)
-        SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1)
+        "INSERT INTO pending_requests (id, reason, generation_id, since, details, replica_id)
+        SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, $2 FROM json_each($1)
         WHERE unhex(value ->> 0) NOT IN (SELECT id FROM request_logs)
         ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, generation_id = excluded.generation_id,
-            since = excluded.since, details = excluded.details",
-        rows
+            since = excluded.since, details = excluded.details, replica_id = excluded.replica_id",
+        rows,
+        replica
     )
     .execute(connection)
     .await
@@ -77,13 +81,42 @@ pub(crate) async fn oldest(
     .fetch_all(&store.readers)
     .await
     .map_err(failed)?;
+    rows.iter().map(|row| read(&row.id, &row.details)).collect()
+}
+
+/// Makes requests of replicas that have ended, or that nobody owns, this replica's; the oldest first.
+pub(crate) async fn take_over(
+    store: &SqliteStore,
+    replica: ReplicaId,
+    limit: u32,
+) -> Result<Vec<PendingRequest>, StoreError> {
+    let number = replica.get();
+    let mut writer = store.writer().await?;
+    let rows = sqlx::query!(
+        r#"UPDATE pending_requests SET replica_id = $1
+        WHERE id IN (
+            SELECT id FROM pending_requests
+            WHERE replica_id IS NULL OR replica_id NOT IN (SELECT id FROM replicas WHERE ended_at IS NULL)
+            ORDER BY since, id LIMIT $2)
+        RETURNING id AS "id!: Vec<u8>", details AS "details!: String""#,
+        number,
+        limit
+    )
+    .fetch_all(&mut *writer)
+    .await
+    .map_err(failed)?;
+    let mut taken = rows
+        .iter()
+        .map(|row| read(&row.id, &row.details))
+        .collect::<Result<Vec<_>, _>>()?;
+    taken.sort_by_key(|pending| (pending.since, pending.request.id));
+    Ok(taken)
+}
+
+fn read(id: &[u8], details: &str) -> Result<PendingRequest, StoreError> {
     let column = Column::new("pending_requests", "details");
-    rows.into_iter()
-        .map(|row| {
-            serde_json::from_str(&row.details).map_err(|_| match column.uuid(&row.id) {
-                Ok(id) => column.corrupt(id),
-                Err(error) => error,
-            })
-        })
-        .collect()
+    serde_json::from_str(details).map_err(|_| match column.uuid(id) {
+        Ok(id) => column.corrupt(id),
+        Err(error) => error,
+    })
 }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use airouter_billing::batch::SettledEvent;
 use airouter_billing::event::LossReason;
 use airouter_billing::usage::Inference;
 use airouter_billing::{Outcome, UsageEvent};
@@ -13,7 +14,6 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use crate::connection::failed;
 use crate::convert::count;
-use crate::settle::SettledEvent;
 use crate::shared_rows::SharedRows;
 
 /// In the order in which [`add_row`] adds them.

@@ -4,49 +4,15 @@
 use std::collections::HashMap;
 use std::sync::RwLock;
 
-use airouter_billing::budget::BudgetSlot;
-use airouter_billing::event::Payment;
-use airouter_billing::ids::ModelPricingId;
-use airouter_billing::{Discount, MasterAccountId, PlanVersionId, PriceRule, Quantity, UsageEvent};
+use airouter_billing::UsageEvent;
 use airouter_store::StoreError;
-use serde::{Deserialize, Serialize};
+use airouter_store::shared_texts::{budget_set_of, price_terms_of};
 use sqlx::SqliteConnection;
 
 use crate::connection::failed;
 
 /// More texts than are in use at a time; beyond that the cache starts anew.
 const MOST_TEXTS: usize = 20_000;
-
-/// By what a request was priced: a row of `price_terms`.
-#[derive(Serialize)]
-struct PriceTermsOf<'a> {
-    payment: Payment,
-    requested_model: &'a str,
-    model_pricing: Option<ModelPricingId>,
-    plan_version: PlanVersionId,
-    /// The rule for the model that answered.
-    rule: &'a PriceRule,
-    master_account: MasterAccountId,
-    discount: Discount,
-}
-
-/// The same as it was stored, as far as it takes part in a price.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct PriceTerms {
-    pub(crate) payment: Payment,
-    pub(crate) plan_version: PlanVersionId,
-    pub(crate) rule: PriceRule,
-    pub(crate) master_account: MasterAccountId,
-    pub(crate) discount: Discount,
-}
-
-/// A budget that a request was charged to: an element of a row of `budget_sets`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct ChargedSlot {
-    #[serde(flatten)]
-    pub(crate) slot: BudgetSlot,
-    pub(crate) quantity: Quantity,
-}
 
 /// The numbers of the shared rows of one request.
 #[derive(Clone, Copy, Debug)]
@@ -71,24 +37,8 @@ pub(crate) async fn shared_rows(
 ) -> Result<Vec<SharedRows>, StoreError> {
     let mut rows = Vec::with_capacity(events.len());
     for event in events {
-        let terms = text(&PriceTermsOf {
-            payment: event.request.payment,
-            requested_model: &event.request.requested_model,
-            model_pricing: event.request.model_pricing,
-            plan_version: event.request.plan_version,
-            rule: event.request.rule_for(event.served.model.as_deref()),
-            master_account: event.served.master_account,
-            discount: event.served.discount,
-        })?;
-        let slots: Vec<ChargedSlot> = event
-            .charges
-            .iter()
-            .map(|charge| ChargedSlot {
-                slot: charge.slot,
-                quantity: charge.quantity,
-            })
-            .collect();
-        let slots = text(&slots)?;
+        let terms = price_terms_of(event)?;
+        let slots = budget_set_of(event)?;
         let price_terms = match known(&cache.price_terms, &terms) {
             Some(id) => id,
             None => store_price_terms(connection, &cache.price_terms, terms).await?,
@@ -103,10 +53,6 @@ pub(crate) async fn shared_rows(
         });
     }
     Ok(rows)
-}
-
-fn text(value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Refused(Box::new(error)))
 }
 
 fn known(cache: &RwLock<HashMap<String, i64>>, text: &str) -> Option<i64> {

@@ -1,19 +1,16 @@
-//! The proof that everything adds up: one pass over the ledger's transactions in step with the usage events that they
-//! book, each priced again, then the sums. Everything is read as of one moment, on connections of its own.
+//! Reads what is to be proved: everything as of one moment, on connections of its own.
 
-mod event_prices;
-mod event_rows;
-mod findings;
-mod ledger_walk;
-mod sums;
+mod pages;
+mod rows;
 
 use airouter_store::StoreError;
 use airouter_store::ledger::Verification;
+use airouter_store::verification::{Proof, SharedTexts};
+use async_trait::async_trait;
 use sqlx::sqlite::Sqlite;
 use sqlx::{Acquire as _, SqliteConnection, Transaction};
 
-use self::findings::Findings;
-use self::ledger_walk::LedgerWalk;
+use self::rows::LedgerReader;
 use crate::connection::{begin, failed};
 use crate::open::SqliteStore;
 
@@ -29,18 +26,10 @@ pub(crate) async fn verify(store: &SqliteStore) -> Result<Verification, StoreErr
     pause.rollback().await.map_err(failed)?;
     drop(writer);
 
-    let mut findings = Findings::default();
-    let mut walk = LedgerWalk::new(store);
-    walk.run(&mut events, &mut ledger, &mut findings).await?;
-    let totals = walk.finish(&mut ledger, &mut findings).await?;
-    sums::check(&mut ledger, &totals, &mut findings).await?;
-    findings.name_requests(&mut events).await?;
-    Ok(Verification {
-        events: totals.events,
-        transactions: totals.transactions,
-        findings: findings.listed,
-        more_findings: findings.more,
-    })
+    let mut proof = Proof::new(rows::ledger_accounts(&mut ledger).await?, store);
+    let (events, postings) = (pages::events(&mut events), pages::postings(&mut ledger));
+    proof.walk(events, postings).await?;
+    proof.finish(&mut LedgerReader(&mut ledger)).await
 }
 
 /// A reading transaction sees the moment of its first statement.
@@ -53,4 +42,21 @@ async fn begin_reading(
         .await
         .map_err(failed)?;
     Ok(transaction)
+}
+
+#[async_trait]
+impl SharedTexts for SqliteStore {
+    async fn price_terms(&self, id: i64) -> Result<String, StoreError> {
+        sqlx::query_scalar!("SELECT terms FROM price_terms WHERE id = $1", id)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed)
+    }
+
+    async fn budget_set(&self, id: i64) -> Result<String, StoreError> {
+        sqlx::query_scalar!("SELECT slots FROM budget_sets WHERE id = $1", id)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed)
+    }
 }

@@ -32,7 +32,13 @@ async fn commits_by_batch_size() {
         world.lease(client.balance(), 900_000_000_000_000).await;
         clients.push(client);
     }
-    for (size, batches, spenders) in [(1, 2_000, 1), (64, 500, 1), (64, 500, 32), (1_000, 50, 32)] {
+    for (size, batches, spenders) in [
+        (1, 2_000, 1),
+        (15, 1_000, 15),
+        (64, 500, 1),
+        (64, 500, 32),
+        (1_000, 50, 32),
+    ] {
         let work: Vec<Vec<_>> = (0..batches)
             .map(|_| {
                 (0..size)

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use airouter_billing::{BudgetId, Nanos};
-use airouter_store::clients::{Change, Clients as _};
+use airouter_store::StoreError;
+use airouter_store::clients::{Change, ChangePosition, Clients as _};
 use airouter_store::conformance::{START, World};
+use airouter_store::leases::LeaseRequest;
 use airouter_store::ledger::{Adjustment, Ledger as _};
 use airouter_store_sqlite::{OpenError, OpenMode, SqliteStore};
 use sqlx::ConnectOptions as _;
@@ -31,7 +33,11 @@ async fn what_a_tool_changes_the_server_hears_of() {
     let path = directory.path().join("airouter.db");
     let world = World::new(Arc::new(serve(&path).await.unwrap())).await;
     let client = world.prepaid(0).await;
-    let before = world.store.changes_since(-1).await.unwrap();
+    let before = world
+        .store
+        .changes_since(&ChangePosition::default())
+        .await
+        .unwrap();
     let tool = SqliteStore::open(&path, OpenMode::Tool).await.unwrap();
     let credit = Adjustment {
         account: client.account,
@@ -41,7 +47,7 @@ async fn what_a_tool_changes_the_server_hears_of() {
         at: START,
     };
     tool.adjust(&credit).await.unwrap();
-    let changes = world.store.changes_since(before.position).await.unwrap();
+    let changes = world.store.changes_since(&before.position).await.unwrap();
     let balance = BudgetId::Balance(client.account);
     assert_eq!(changes.changes, [Change::Budget(balance)]);
     assert_eq!(world.lease(client.balance(), 5).await.amount, 5);
@@ -96,7 +102,11 @@ async fn a_change_that_cannot_be_read_does_not_stop_the_others() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("airouter.db");
     let world = World::new(Arc::new(serve(&path).await.unwrap())).await;
-    let before = world.store.changes_since(-1).await.unwrap();
+    let before = world
+        .store
+        .changes_since(&ChangePosition::default())
+        .await
+        .unwrap();
     let mut sql = SqliteConnectOptions::new()
         .filename(&path)
         .connect()
@@ -106,10 +116,31 @@ async fn a_change_that_cannot_be_read_does_not_stop_the_others() {
         .execute(&mut sql)
         .await
         .unwrap();
-    let changes = world.store.changes_since(before.position).await.unwrap();
+    let changes = world.store.changes_since(&before.position).await.unwrap();
     assert!(changes.overflow);
     assert_eq!(changes.changes, [Change::Prices]);
-    assert_eq!(changes.position, before.position + 2);
-    let after = world.store.changes_since(changes.position).await.unwrap();
+    let after = world.store.changes_since(&changes.position).await.unwrap();
     assert!(!after.overflow && after.changes.is_empty());
+}
+
+/// Whoever takes over frees what the one before had, who finds out.
+#[tokio::test]
+async fn a_new_replica_ends_earlier_leases() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airouter.db");
+    let world = World::new(Arc::new(serve(&path).await.unwrap())).await;
+    let client = world.prepaid(100).await;
+    world.lease(client.balance(), 100).await;
+    let second = world.store.register_replica(START).await.unwrap();
+    assert!(second > world.replica);
+    let fenced = world.store.renew(world.replica, START).await;
+    assert!(matches!(fenced, Err(StoreError::Fenced)));
+    let request = LeaseRequest {
+        slot: world.slot(client.balance()),
+        at_least: 100,
+        wish: 100,
+    };
+    let granted = world.store.lease(second, request, START).await.unwrap();
+    assert_eq!(granted.grant.amount, 100);
+    world.assert_adds_up(0).await;
 }

@@ -234,11 +234,27 @@ pub enum Change {
     Prices,
 }
 
+/// A point in the change log, in the words of its adapter. The default is none yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangePosition(Option<String>);
+
+impl ChangePosition {
+    /// The point that the adapter calls so.
+    pub const fn new(text: String) -> Self {
+        Self(Some(text))
+    }
+
+    /// What the adapter called it; `None` before the first call.
+    pub fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
 /// Changes after a point of the change log.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// Where the next call continues.
-    pub position: i64,
+    pub position: ChangePosition,
     /// What changed, oldest first.
     pub changes: Vec<Change>,
     /// There was more than a cache can follow: drop everything.
@@ -269,9 +285,12 @@ pub trait Clients: Send + Sync + 'static {
     /// Notes when keys were last used.
     async fn keys_used(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError>;
 
-    /// Changes after `position`; at position -1 only the present position is told. At most 1,000 are listed, beyond
-    /// that `overflow` is set.
-    async fn changes_since(&self, position: i64) -> Result<Changes, StoreError>;
+    /// Changes after `position`; without one only the present position is told. Each is told once, however the
+    /// transactions that made them overlapped. At most 1,000 are listed, beyond that `overflow` is set.
+    async fn changes_since(&self, position: &ChangePosition) -> Result<Changes, StoreError>;
+
+    /// Waits for a hint that something changed. There may never be one: the change log is the truth.
+    async fn change_hint(&self);
 
     /// Creates a person. [`StoreError::Exists`] when the e-mail address is taken.
     async fn create_person(&self, person: &NewPerson) -> Result<(), StoreError>;

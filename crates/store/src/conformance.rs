@@ -13,6 +13,7 @@ mod commits;
 mod leases;
 mod ledger;
 mod prices;
+mod replicas;
 mod reports;
 mod workload;
 mod world;
@@ -22,6 +23,7 @@ pub use commits::*;
 pub use leases::*;
 pub use ledger::*;
 pub use prices::*;
+pub use replicas::*;
 pub use reports::*;
 pub use workload::*;
 pub use world::{Client, START, World, charge, new_person};
@@ -47,7 +49,6 @@ macro_rules! conformance_tests {
             leases_never_exceed_a_cap
             a_cap_starts_anew_with_its_period
             what_is_given_back_is_free_again
-            a_new_replica_ends_earlier_leases
             a_budget_that_does_not_exist_has_nothing_free
             a_charge_within_its_lease_is_paid_whole
             committing_again_changes_nothing
@@ -62,6 +63,12 @@ macro_rules! conformance_tests {
             requests_are_counted
             a_key_cap_bounds_what_is_charged
             pending_requests_are_replaced_and_removed
+            an_ended_replica_frees_its_leases
+            an_ended_replicas_requests_are_taken_over_once
+            a_live_replicas_requests_stay_its_own
+            a_request_is_booked_once_by_whoever_comes_first
+            a_refused_event_is_kept_and_counted
+            the_ledgers_position_grows
             a_credit_is_booked
             a_debit_takes_what_is_free_and_the_rest_is_owed
             an_adjustment_of_nobody_is_refused

@@ -3,9 +3,12 @@
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database can't be reached, is locked, is full, or did not answer in time. Trying again later may help.
+    /// The database can't be reached, is locked or is full, and has changed nothing. Trying again later may help.
     #[error("the database is not available: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database was lost, or did not answer in time, when the change was under way: it may or may not have happened.
+    #[error("the database did not say whether it is done: {0}")]
+    InDoubt(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database refused a statement: a constraint would be broken. Trying again does not help.
     #[error("the database refused a change: {0}")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -42,6 +45,6 @@ pub enum StoreError {
 impl StoreError {
     /// Whether trying again later may help.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::InDoubt(_))
     }
 }

@@ -2,6 +2,8 @@
 
 use airouter_billing::{AccountId, BudgetId, Nanos, Timestamp};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::clients::Balance;
 use crate::error::StoreError;
@@ -55,6 +57,8 @@ pub enum Check {
     BudgetSpent,
     /// Every posting and event belongs to a transaction that exists.
     Orphan,
+    /// No usage event was refused by the database and waits to be booked by hand.
+    Refused,
 }
 
 impl Check {
@@ -70,6 +74,7 @@ impl Check {
             Self::Reserved => "reserved",
             Self::BudgetSpent => "budget_spent",
             Self::Orphan => "orphan",
+            Self::Refused => "refused",
         }
     }
 }
@@ -87,6 +92,15 @@ pub struct Verification {
     pub more_findings: u64,
 }
 
+/// Which database it is, and how far its ledger has come: a database that comes back with less is an older one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerPosition {
+    /// The database's identity, the same in every copy of it.
+    pub database: Uuid,
+    /// The number of the last ledger transaction.
+    pub last_transaction: i64,
+}
+
 /// The ledger.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -95,6 +109,9 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Asks every replica to give back what its leases of this budget do not use.
     async fn recall(&self, budget: BudgetId) -> Result<(), StoreError>;
+
+    /// Which database this is and how far it has come.
+    async fn position(&self) -> Result<LedgerPosition, StoreError>;
 
     /// Proves on a live database, in one consistent view, that everything adds up.
     async fn verify(&self) -> Result<Verification, StoreError>;

@@ -13,6 +13,8 @@ pub mod master_accounts;
 pub mod prices;
 pub mod reports;
 pub mod settlements;
+pub mod shared_texts;
+pub mod verification;
 
 pub use clients::Clients;
 pub use error::StoreError;

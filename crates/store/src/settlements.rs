@@ -26,7 +26,7 @@ pub struct PendingRequest {
 }
 
 /// What one group commit makes durable, in one transaction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitBatch {
     /// Finished requests. An event whose id is known already is ignored: it was committed before.
     pub events: Vec<UsageEvent>,
@@ -52,21 +52,60 @@ pub struct Uncollected {
     pub amount: Nanos,
 }
 
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Prices that were not covered whole.
+    pub uncollected: Vec<Uncollected>,
+    /// Charged events whose request another replica has meanwhile booked as a loss, because it took this replica for
+    /// dead: the loss stands, and the client must not be told that its answer is whole.
+    pub superseded: Vec<RequestId>,
+}
+
+/// A usage event that the database refused, and why.
+#[derive(Clone, Debug)]
+pub struct RefusedEvent {
+    /// The event.
+    pub event: UsageEvent,
+    /// What the database said.
+    pub reason: String,
+}
+
 /// Usage events and pending requests.
 #[async_trait]
 pub trait Settlements: Send + Sync + 'static {
-    /// Commits a batch, durably (SQLite `synchronous=FULL`): events, one ledger transaction with the postings that
-    /// [`airouter_billing::posting`] makes of them (summed by account), balances, budgets and leases. Events with an
-    /// excess are covered as far as [`airouter_billing::settlement::cover`] says, in the order of the batch, after all
-    /// the others; what stays uncovered is returned. When it returns an error, nothing was changed, or everything was;
-    /// sending the batch again is safe.
+    /// Commits a batch, durably (SQLite `synchronous=FULL`, PostgreSQL `synchronous_commit=on`): events, one ledger
+    /// transaction with the postings that [`airouter_billing::posting`] makes of them (summed by account), balances,
+    /// budgets and leases, as [`airouter_billing::batch::settle`] decides. Pending requests belong to `replica` from now
+    /// on. When it returns an error, nothing was changed, or everything was; sending the batch again is safe, also after
+    /// the replica was ended: then its leases cover nothing.
     async fn commit(
         &self,
         replica: ReplicaId,
         batch: &CommitBatch,
         now: Timestamp,
-    ) -> Result<Vec<Uncollected>, StoreError>;
+    ) -> Result<Committed, StoreError>;
+
+    /// Sets an event aside that the database refuses: it is kept whole, and [`crate::Ledger::verify`] counts it until it
+    /// is booked by a commit.
+    async fn set_aside(
+        &self,
+        replica: ReplicaId,
+        refused: &RefusedEvent,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Events that were set aside and are not booked yet, oldest first, at most `limit`.
+    async fn refused(&self, limit: u32) -> Result<Vec<UsageEvent>, StoreError>;
 
     /// All pending requests, oldest first, at most `limit`.
     async fn pending(&self, limit: u32) -> Result<Vec<PendingRequest>, StoreError>;
+
+    /// Makes pending requests of replicas that have ended this replica's own, oldest first, at most `limit`; no other
+    /// replica gets the same.
+    async fn take_over_pending(
+        &self,
+        replica: ReplicaId,
+        limit: u32,
+    ) -> Result<Vec<PendingRequest>, StoreError>;
 }

@@ -1,15 +1,16 @@
-"""The gateway's SQLite file, read beside the running program."""
+"""The gateway's database, read beside the running program: what its tables say, whichever store they are in."""
 
-import contextlib
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from typing import ClassVar
+from uuid import UUID
 
 from .money import usd
+
+ALLOW_MODELS = "UPDATE api_keys SET allowed_models = ? WHERE hash = ?"
 
 
 @dataclass(frozen=True)
@@ -46,57 +47,70 @@ class Balance:
     lifetime_spent_nanos: int
 
 
-class Database:
-    """Read-only views, and what an operator would change by SQL."""
+class Database(ABC):
+    """Read-only views, and what an operator would change by SQL.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Queries have `?` for values. Ids are UUIDs, exact decimals are texts, amounts are nano-dollars, in either store.
+    """
 
-    @contextlib.contextmanager
-    def _open(self, mode: str) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(f"file:{self.path}?mode={mode}", uri=True, timeout=10, isolation_level=None)
-        try:
-            yield connection
-        finally:
-            connection.close()
+    # The present moment, as this store writes it in SQL.
+    NOW: ClassVar[str]
+    # Usage events in the order of their commits.
+    BY_COMMIT: ClassVar[str]
 
-    def rows(self, query: str, *values: object) -> list[tuple]:
-        with self._open("ro") as connection:
-            return connection.execute(query, values).fetchall()
+    @abstractmethod
+    def settings(self) -> dict[str, str]:
+        """The environment that makes the gateway use it."""
+
+    @abstractmethod
+    def secrets(self) -> list[str]:
+        """What among those settings no log may hold."""
+
+    @abstractmethod
+    def rows(self, query: str, *values: object) -> list[tuple]: ...
+
+    @abstractmethod
+    def execute(self, statement: str, *values: object) -> int:
+        """Changes something, as an operator does beside the running gateway; how many rows."""
+
+    @abstractmethod
+    def contents(self) -> bytes:
+        """All that it stores, for finding what must not be in it."""
 
     def operator_sql(self, statement: str, *values: object) -> None:
-        """One statement that changes something, as an operator types it beside the running gateway."""
-        with self._open("rw") as connection:
-            connection.execute("PRAGMA foreign_keys = ON")
-            changed = connection.execute(statement, values).rowcount
+        """One statement that changes one row."""
+        changed = self.execute(statement, *values)
         assert changed == 1, f"{statement}: {changed} rows"
 
-    def account_of(self, key: str) -> bytes:
+    def account_of(self, key: str) -> UUID:
         """The paying account of a client key."""
         [(account,)] = self.rows("SELECT payer_id FROM api_keys WHERE hash = ?", hash_of(key))
-        return account
+        return account if isinstance(account, UUID) else UUID(bytes=account)
 
-    def balance(self, account: bytes) -> Balance:
+    def revoke(self, key: str) -> None:
+        self.operator_sql(f"UPDATE api_keys SET revoked_at = {self.NOW} WHERE hash = ?", hash_of(key))
+
+    @abstractmethod
+    def allow_models(self, key: str, models: list[str]) -> None:
+        """The key may use no other models from now on."""
+
+    def balance(self, account: UUID) -> Balance:
         columns = ", ".join(Balance.__dataclass_fields__)
         [row] = self.rows(f"SELECT {columns} FROM balances WHERE account_id = ?", account)
         return Balance(*row)
 
-    def events(self, account: bytes | None = None) -> list[Event]:
+    def events(self, account: UUID | None = None) -> list[Event]:
         """Usage events in the order of their commits, of one account or of all."""
         columns = ", ".join(Event.__dataclass_fields__)
         where = "WHERE payer_id = ?" if account is not None else ""
         values = (account,) if account is not None else ()
-        return [Event(*row) for row in self.rows(f"SELECT {columns} FROM request_logs {where} ORDER BY seq", *values)]
+        query = f"SELECT {columns} FROM request_logs {where} ORDER BY {self.BY_COMMIT}"
+        return [Event(*row) for row in self.rows(query, *values)]
 
     def pending(self) -> list[tuple[str, str | None, dict]]:
         """Requests whose usage isn't known: reason, generation id, details."""
-        rows = self.rows("SELECT reason, generation_id, details FROM pending_requests")
+        rows = self.rows("SELECT reason, generation_id, CAST(details AS TEXT) FROM pending_requests")
         return [(reason, generation, json.loads(details)) for reason, generation, details in rows]
-
-    def bytes_on_disk(self) -> bytes:
-        """The database, its log and its index, for finding what must not be in them."""
-        files = sorted(self.path.parent.glob(self.path.name + "*"))
-        return b"".join(file.read_bytes() for file in files)
 
 
 def hash_of(key: str) -> bytes:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import re
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,10 +16,13 @@ from .database import Balance, Database, Event
 from .polling import eventually
 from .processes import Child, binary, clean_environment, free_port
 from .simulator import Simulator
+from .sqlite_file import SqliteFile
 
 COMMAND_SECONDS = 30
 # Part of every prompt in these tests; must be found nowhere in logs and database.
 PROMPT_MARK = "zebra quartz"
+# Replicas of a gateway share their clients.
+NUMBERS = itertools.count(1)
 
 
 class Account:
@@ -29,6 +33,11 @@ class Account:
         self.email = email
         self.key = key
         self.id = gateway.database.account_of(key)
+        gateway.expect_silence_about(key)
+
+    def at(self, replica: "Gateway") -> "Account":
+        """The same client, talking to another replica."""
+        return Account(replica, self.email, self.key)
 
     def sdk(self, **options) -> openai.OpenAI:
         """The official client, without retries unless asked for."""
@@ -70,9 +79,9 @@ class Account:
 
 
 class Gateway:
-    """`airouter serve` on a data directory of its own."""
+    """`airouter serve` on a data directory of its own, and on the SQLite file in it unless a database is named."""
 
-    def __init__(self, directory: Path, simulator: Simulator, **settings: str):
+    def __init__(self, directory: Path, simulator: Simulator, database: Database | None = None, **settings: str):
         self.simulator = simulator
         self.data = directory / "data"
         self.data.mkdir()
@@ -88,15 +97,16 @@ class Gateway:
             OPENROUTER_BASE_URL=simulator.base_url,
             OPENROUTER_MASTER_KEYS=",".join(simulator.keys),
         )
-        self.environment |= settings
-        self.database = Database(self.data / "airouter.db")
+        self.database = database or SqliteFile(self.data / "airouter.db")
+        self.environment |= self.database.settings() | settings
         self.child: Child | None = None
-        self._numbers = itertools.count(1)
-        self._keys: list[str] = []
+        self._keys: set[str] = set()
 
     def start(self, wrapper: tuple[str, ...] = ()) -> None:
         """Starts it (under `wrapper`, a command such as a tracer) and waits until it is ready."""
-        self.child = Child([*wrapper, str(self.program), "serve"], self.log, self.environment)
+        # Signals stay ignored as they are here, so that `fill_disk` doesn't end it.
+        command = [*wrapper, str(self.program), "serve"]
+        self.child = Child(command, self.log, self.environment, restore_signals=False)
         eventually(self.is_ready, "the gateway is ready", 30)
 
     def is_ready(self) -> bool:
@@ -106,6 +116,17 @@ class Gateway:
         with contextlib.suppress(httpx2.TransportError):
             return httpx2.get(f"{self.url}/health", trust_env=False).status_code == 200
         return False
+
+    def fill_disk(self) -> None:
+        """No file of its can grow any more."""
+        self._limit_files(0)
+
+    def empty_disk(self) -> None:
+        self._limit_files(resource.RLIM_INFINITY)
+
+    def _limit_files(self, size: int) -> None:
+        assert self.child is not None
+        resource.prlimit(self.child.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def terminate(self) -> int:
         """SIGTERM; its exit code."""
@@ -122,8 +143,10 @@ class Gateway:
     def check_silence(self) -> None:
         """Neither log nor database holds a key or a prompt."""
         secrets = [*self._keys, *self.simulator.keys, PROMPT_MARK]
-        places = {"log": self.log.read_bytes(), "database": self.database.bytes_on_disk()}
-        found = [(place, secret) for place, data in places.items() for secret in secrets if secret.encode() in data]
+        found = [
+            *held("log", self.log.read_bytes(), [*secrets, *self.database.secrets()]),
+            *held("database", self.database.contents(), secrets),
+        ]
         assert not found, found
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -153,22 +176,39 @@ class Gateway:
         return self._provision(f"--limit={limit_cents}")
 
     def _provision(self, *flags: str) -> Account:
-        email = f"client-{next(self._numbers)}@example.com"
+        email = f"client-{next(NUMBERS)}@example.com"
         printed = self.command("provision-user", f"--email={email}", "--name=A Client", *flags)
         key = re.search(r"^AI_GATEWAY_API_KEY=(sk-air-\S+)$", printed, re.MULTILINE)
         address = re.search(r"^AI_GATEWAY_BASE_URL=(\S+)$", printed, re.MULTILINE)
         assert key, printed
         assert address, printed
-        self._keys.append(key[1])
         return Account(self, email, key[1])
+
+    def expect_silence_about(self, key: str) -> None:
+        self._keys.add(key)
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def metric(self, series: str) -> float:
+        """The value of one series, as it is written there with its labels."""
+        [line] = [line for line in self.metrics().splitlines() if line.startswith(f"{series} ")]
+        return float(line.split()[-1])
 
     def metrics(self) -> str:
         return httpx2.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
 
 
+def held(place: str, data: bytes, secrets: list[str]) -> list[tuple[str, str]]:
+    """What of the secrets is in the data."""
+    return [(place, secret) for secret in secrets if secret.encode() in data]
+
+
 @contextlib.contextmanager
-def running_gateway(directory: Path, simulator: Simulator, **settings: str) -> Iterator[Gateway]:
-    gateway = Gateway(directory, simulator, **settings)
+def running_gateway(
+    directory: Path, simulator: Simulator, database: Database | None = None, **settings: str
+) -> Iterator[Gateway]:
+    gateway = Gateway(directory, simulator, database, **settings)
     try:
         gateway.start()
         yield gateway

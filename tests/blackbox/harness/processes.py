@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 40
@@ -42,7 +43,8 @@ def clean_environment(**settings: str) -> dict[str, str]:
 class Child:
     """One running program, its output in a file."""
 
-    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None):
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None, **options: Any):
+        """`options` are those of `subprocess.Popen`."""
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -52,6 +54,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=environment or clean_environment(),
                 cwd=log.parent,
+                **options,
             )
 
     @property

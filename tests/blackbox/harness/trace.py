@@ -1,4 +1,4 @@
-"""Reads a trace of system calls (`strace -f -y`)."""
+"""Reads a trace of system calls (`strace -f -yy`)."""
 
 import re
 from collections.abc import Callable

@@ -10,7 +10,6 @@ use airouter_proxy::clock::Clock as _;
 use airouter_store::clients::Balance;
 use airouter_store::ledger::Adjustment;
 use airouter_store::{Store, StoreError};
-use airouter_store_sqlite::OpenMode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::time::{Instant, sleep};
@@ -48,7 +47,7 @@ pub(super) struct Arguments {
 
 /// Books the credit or debit and prints the new balance.
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = database::open(&config.storage, OpenMode::Tool).await?;
+    let store = database::open(&config.storage, database::OpenMode::Tool).await?;
     let person = store
         .person_by_email(&arguments.email)
         .await?

@@ -72,7 +72,8 @@ fn demo_config(
         .with("AIROUTER_DATA_DIR", config.storage.data_dir.join("demo"))
         .with("OPENROUTER_BASE_URL", simulator.base_url())
         .with("OPENROUTER_MASTER_KEYS", DEFAULT_MASTER_KEY)
-        .without("DATABASE_URL");
+        .without("DATABASE_URL")
+        .without("REDIS_URL");
     Ok(Config::read(&environment)?)
 }
 

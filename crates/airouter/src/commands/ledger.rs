@@ -1,10 +1,13 @@
-//! `airouter ledger verify`.
+//! `airouter ledger verify` and `airouter ledger book-refused`.
 
 use std::process::ExitCode;
 
+use airouter_proxy::clock::Clock as _;
+use airouter_store::leases::ReplicaId;
 use airouter_store::ledger::{Finding, Verification};
-use airouter_store_sqlite::OpenMode;
+use airouter_store::settlements::CommitBatch;
 
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::usd::usd;
 use crate::{database, output};
@@ -16,9 +19,21 @@ Exit code: 0 when everything adds up, 1 when something does not.
 Example:
   airouter ledger verify";
 
+pub(super) const BOOK_REFUSED_HELP: &str = "\
+Usage that the database refused was set aside; ledger verify counts it. When the cause is gone, this books it: the client
+pays as far as its budgets have it free. Runs beside a server. Exit code: 1 when something is refused again.
+
+Example:
+  airouter ledger book-refused";
+
+/// Most events that are booked in one go.
+const MOST_REFUSED: u32 = 10_000;
+/// Whoever held what these requests cost has long let go of it.
+const NO_REPLICA: ReplicaId = ReplicaId::new(0);
+
 /// Proves that everything adds up, or prints what does not.
 pub(super) async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
-    let store = database::open(&config.storage, OpenMode::Tool).await?;
+    let store = database::open(&config.storage, database::OpenMode::Tool).await?;
     let verification = store.verify().await?;
     for line in report(&verification) {
         output::result(&line)?;
@@ -30,6 +45,33 @@ pub(super) async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         },
     )
+}
+
+/// Books what can be booked by now; prints how much that was and what is left.
+pub(super) async fn book_refused(config: &Config) -> anyhow::Result<ExitCode> {
+    let store = database::open(&config.storage, database::OpenMode::Tool).await?;
+    let (mut booked, mut left) = (0, 0);
+    for event in store.refused(MOST_REFUSED).await? {
+        let request = event.request.id;
+        let batch = CommitBatch {
+            events: vec![event],
+            ..CommitBatch::default()
+        };
+        match store.commit(NO_REPLICA, &batch, SystemClock.now()).await {
+            Ok(_) => booked += 1,
+            Err(error) => {
+                left += 1;
+                output::remark(&format!("request {request}: {error}"));
+            }
+        }
+    }
+    output::result(&format!("booked={booked}"))?;
+    output::result(&format!("left={left}"))?;
+    Ok(if left == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn report(verification: &Verification) -> Vec<String> {

@@ -8,7 +8,6 @@ use airouter_proxy::clock::Clock as _;
 use airouter_store::Store;
 use airouter_store::clients::{NewCap, Person, Role};
 use airouter_store::ledger::Adjustment;
-use airouter_store_sqlite::OpenMode;
 use anyhow::Context as _;
 use clap::Args;
 
@@ -52,7 +51,7 @@ pub(super) struct Arguments {
 
 /// Creates the client, or finds it, and prints a new key.
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<ExitCode> {
-    let store = database::open(&config.storage, OpenMode::Tool).await?;
+    let store = database::open(&config.storage, database::OpenMode::Tool).await?;
     let at = SystemClock.now();
     let person = match store.person_by_email(&arguments.email).await? {
         Some(person) => {

@@ -32,12 +32,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "AIROUTER_DATA_DIR",
         "./data",
-        "where the database and generated secrets are kept",
+        "where the SQLite file, generated secrets and the spool are kept; each replica has its own",
     ),
     setting(
         "DATABASE_URL",
         "airouter.db in the data directory",
-        "sqlite://PATH",
+        "postgres://USER:PASSWORD@HOST/DATABASE, or sqlite://PATH",
+    ),
+    setting(
+        "REDIS_URL",
+        "",
+        "redis://HOST or rediss://HOST, through which replicas share rate limits",
     ),
     setting(
         "OPENROUTER_MASTER_KEYS",
@@ -58,12 +63,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "SECRET_KEY",
         "generated",
-        "32 bytes in base64, comma-separated",
+        "32 bytes in base64, comma-separated; required with PostgreSQL",
     ),
     setting(
         "ENCRYPTION_KEY",
         "generated",
-        "32 bytes in base64, comma-separated: the first seals, all open",
+        "32 bytes in base64, comma-separated: the first seals, all open; required with PostgreSQL",
     ),
     setting(
         "ADMIN_EMAIL",

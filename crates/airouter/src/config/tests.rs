@@ -4,7 +4,7 @@ use std::path::Path;
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret;
 
-use super::{Config, Environment};
+use super::{Config, DatabaseAddress, Environment};
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
     variables
@@ -30,7 +30,10 @@ fn everything_has_a_default() {
     assert_eq!(config.listeners.clients.to_string(), "127.0.0.1:8000");
     assert_eq!(config.listeners.metrics.to_string(), "127.0.0.1:9464");
     assert_eq!(config.listeners.max_body_bytes, 33_554_432);
-    assert_eq!(config.storage.database, Path::new("./data/airouter.db"));
+    assert_eq!(
+        config.storage.database.to_string(),
+        "sqlite://./data/airouter.db"
+    );
     assert_eq!(config.upstream.base_url, "https://openrouter.ai/api/v1");
     let discount = config.upstream.discount_or_default().unwrap();
     assert_eq!(discount.fraction(), Decimal::new(7, 1));
@@ -46,7 +49,8 @@ fn every_fault_is_listed_by_name() {
         ("AIROUTER_WORKER_THREADS", "0"),
         ("AIROUTER_SHUTDOWN_SECONDS", "-1"),
         ("AIROUTER_LOG", "airouter=loudly"),
-        ("DATABASE_URL", "postgres://user:hunter22@db/x"),
+        ("DATABASE_URL", "mysql://user:hunter22@db/x"),
+        ("REDIS_URL", "http://:hunter22@redis/"),
         ("OPENROUTER_DISCOUNT_PERCENT", "100"),
         ("OPENROUTER_BASE_URL", "https://user:hunter22@x/api/v1"),
         ("OPENROUTER_MASTER_KEYS", "sk-or-v1-a,,sk-or-v1-a"),
@@ -69,6 +73,7 @@ fn every_fault_is_listed_by_name() {
         "AIROUTER_SHUTDOWN_SECONDS",
         "AIROUTER_LOG",
         "DATABASE_URL",
+        "REDIS_URL",
         "OPENROUTER_DISCOUNT_PERCENT",
         "OPENROUTER_BASE_URL",
         "DEFAULT_MODEL",
@@ -89,7 +94,7 @@ fn every_fault_is_listed_by_name() {
         .filter(|named| **named == "OPENROUTER_MASTER_KEYS")
         .count();
     assert_eq!(keys, 2, "an empty entry and a repeated one");
-    for secret in ["sk-or-v1-a", "\"short\"", "db/x"] {
+    for secret in ["sk-or-v1-a", "\"short\"", "db/x", "redis/"] {
         assert!(!faults.iter().any(|line| line.contains(secret)), "{secret}");
     }
 }
@@ -133,10 +138,10 @@ fn sqlite_urls_name_a_file() {
         ("sqlite:///var/lib/a.db", "/var/lib/a.db"),
         ("sqlite:a.db", "a.db"),
     ] {
-        assert_eq!(
-            read(&[("DATABASE_URL", url)]).storage.database,
-            Path::new(path)
-        );
+        let DatabaseAddress::Sqlite(read) = read(&[("DATABASE_URL", url)]).storage.database else {
+            panic!("{url} is a file");
+        };
+        assert_eq!(read, Path::new(path));
     }
     for url in [
         "sqlite::memory:",
@@ -168,6 +173,7 @@ fn the_effective_configuration_shows_no_secret() {
         ("ENCRYPTION_KEY", KEY),
         ("ADMIN_PASSWORD", "hidden-password"),
         ("HTTPS_PROXY", "http://user:hidden@proxy:3128"),
+        ("REDIS_URL", "rediss://user:hidden@redis:6380/1"),
     ]);
     for text in [config.to_string(), format!("{config:?}")] {
         assert!(!text.contains("hidden") && !text.contains(KEY), "{text}");
@@ -177,4 +183,38 @@ fn the_effective_configuration_shows_no_secret() {
             .to_string()
             .contains("OPENROUTER_DISCOUNT_PERCENT=70 ")
     );
+}
+
+#[test]
+fn postgres_urls_are_shown_without_what_is_secret() {
+    for url in [
+        "postgres://user:hunter22@db/x",
+        "postgresql://user:hunter22@db/x?sslmode=require",
+        "postgresql+asyncpg://user:p@hunter22@db/x",
+    ] {
+        let config = read(&[("DATABASE_URL", url)]);
+        assert_eq!(config.storage.database.to_string(), "postgres://db/x");
+        assert!(!config.to_string().contains("hunter22"));
+    }
+}
+
+#[test]
+fn replicas_need_the_same_secrets() {
+    let faults_of = |variables: &[(&str, &str)]| {
+        let environment = environment(variables);
+        let config = Config::read(&environment).unwrap();
+        config
+            .for_serving(&environment)
+            .err()
+            .map(|faults| faults.to_string())
+    };
+    assert_eq!(faults_of(&[]), None);
+    let faults = faults_of(&[("DATABASE_URL", "postgres://db/x"), ("SECRET_KEY", KEY)]).unwrap();
+    assert!(faults.starts_with("ENCRYPTION_KEY: is not set"), "{faults}");
+    let all = [
+        ("DATABASE_URL", "postgres://db/x"),
+        ("SECRET_KEY", KEY),
+        ("ENCRYPTION_KEY", KEY),
+    ];
+    assert_eq!(faults_of(&all), None);
 }

@@ -1,10 +1,33 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::table::SHARDS;
 use crate::{LimitKind, WINDOW_MS};
+
+trait AdmitNow {
+    fn admit_now(
+        &self,
+        keys: &[(LimitKey, RateLimits)],
+        estimated_tokens: u64,
+        now: Moment,
+    ) -> Result<Admission, Refused>;
+}
+
+impl AdmitNow for Limiter {
+    fn admit_now(
+        &self,
+        keys: &[(LimitKey, RateLimits)],
+        estimated_tokens: u64,
+        now: Moment,
+    ) -> Result<Admission, Refused> {
+        let admission = self.admit(keys, estimated_tokens, now);
+        admission.now_or_never().expect("it waits for nobody")
+    }
+}
 
 const KEY: LimitKey = LimitKey::Key([1; 16]);
 const ACCOUNT: LimitKey = LimitKey::Account([1; 16]);
@@ -46,7 +69,7 @@ fn without_limits_everything_is_admitted_and_nothing_remembered() {
         (ACCOUNT, RateLimits::default()),
     ];
     for _ in 0..1_000 {
-        let admission = limiter.admit(&unlimited, u64::MAX, NOW).unwrap();
+        let admission = limiter.admit_now(&unlimited, u64::MAX, NOW).unwrap();
         assert_eq!(*admission.status(), RateStatus::default());
     }
     assert_eq!(limiter.tracked_keys(), 0);
@@ -56,7 +79,7 @@ fn without_limits_everything_is_admitted_and_nothing_remembered() {
 fn the_request_beyond_the_limit_is_told_when_to_come_back() {
     let limiter = Limiter::new(100);
     let keys = [(KEY, requests(2))];
-    let first = limiter.admit(&keys, 0, NOW).unwrap();
+    let first = limiter.admit_now(&keys, 0, NOW).unwrap();
     let status = first.status().requests.unwrap();
     assert_eq!(
         (status.limit, status.remaining, status.reset_after_ms),
@@ -65,31 +88,31 @@ fn the_request_beyond_the_limit_is_told_when_to_come_back() {
     assert_eq!(first.status().tokens, None);
     drop((
         first,
-        limiter.admit(&keys, 0, Moment(NOW.0 + 5_000)).unwrap(),
+        limiter.admit_now(&keys, 0, Moment(NOW.0 + 5_000)).unwrap(),
     ));
     let later = Moment(NOW.0 + 20_000);
-    let refusal = refusal(limiter.admit(&keys, 0, later));
+    let refusal = refusal(limiter.admit_now(&keys, 0, later));
     assert_eq!(
         (refusal.which, refusal.limit, refusal.remaining),
         (LimitKind::Requests, 2, 0)
     );
     let back = later.0 + refusal.retry_after_ms.unwrap();
-    assert!(limiter.admit(&keys, 0, Moment(back - 1)).is_err());
-    assert!(limiter.admit(&keys, 0, Moment(back)).is_ok());
+    assert!(limiter.admit_now(&keys, 0, Moment(back - 1)).is_err());
+    assert!(limiter.admit_now(&keys, 0, Moment(back)).is_ok());
 }
 
 #[test]
 fn a_request_counts_for_all_its_keys_or_for_none() {
     let limiter = Limiter::new(100);
     let both = [(KEY, requests(5)), (ACCOUNT, requests(1))];
-    drop(limiter.admit(&both, 0, NOW).unwrap());
+    drop(limiter.admit_now(&both, 0, NOW).unwrap());
     for _ in 0..10 {
-        assert_eq!(refusal(limiter.admit(&both, 0, NOW)).limit, 1);
+        assert_eq!(refusal(limiter.admit_now(&both, 0, NOW)).limit, 1);
     }
     for _ in 0..4 {
-        drop(limiter.admit(&both[..1], 0, NOW).unwrap());
+        drop(limiter.admit_now(&both[..1], 0, NOW).unwrap());
     }
-    assert_eq!(refusal(limiter.admit(&both[..1], 0, NOW)).limit, 5);
+    assert_eq!(refusal(limiter.admit_now(&both[..1], 0, NOW)).limit, 5);
 }
 
 #[test]
@@ -105,7 +128,7 @@ fn the_status_is_that_of_the_tightest_limit() {
             },
         ),
     ];
-    let admission = limiter.admit(&keys, 100, NOW).unwrap();
+    let admission = limiter.admit_now(&keys, 100, NOW).unwrap();
     let status = admission.status();
     assert_eq!(
         status
@@ -123,17 +146,17 @@ fn the_status_is_that_of_the_tightest_limit() {
 fn concurrency_is_free_again_when_the_request_ends() {
     let limiter = Limiter::new(100);
     let keys = [(KEY, concurrent(2))];
-    let first = limiter.admit(&keys, 0, NOW).unwrap();
-    let second = limiter.admit(&keys, 0, NOW).unwrap();
+    let first = limiter.admit_now(&keys, 0, NOW).unwrap();
+    let second = limiter.admit_now(&keys, 0, NOW).unwrap();
     assert_eq!(
-        refusal(limiter.admit(&keys, 0, NOW)).which,
+        refusal(limiter.admit_now(&keys, 0, NOW)).which,
         LimitKind::Concurrency
     );
     drop(first);
-    let third = limiter.admit(&keys, 0, NOW).unwrap();
-    assert!(limiter.admit(&keys, 0, NOW).is_err());
+    let third = limiter.admit_now(&keys, 0, NOW).unwrap();
+    assert!(limiter.admit_now(&keys, 0, NOW).is_err());
     second.refund();
-    drop(limiter.admit(&keys, 0, NOW).unwrap());
+    drop(limiter.admit_now(&keys, 0, NOW).unwrap());
     drop(third);
 }
 
@@ -141,31 +164,32 @@ fn concurrency_is_free_again_when_the_request_ends() {
 fn tokens_are_corrected_to_what_was_used() {
     let limiter = Limiter::new(100);
     let keys = [(KEY, tokens(100))];
-    let mut admission = limiter.admit(&keys, 90, NOW).unwrap();
-    assert_eq!(refusal(limiter.admit(&keys, 11, NOW)).remaining, 10);
+    let mut admission = limiter.admit_now(&keys, 90, NOW).unwrap();
+    assert_eq!(refusal(limiter.admit_now(&keys, 11, NOW)).remaining, 10);
     admission.settle_tokens(20, NOW);
     admission.settle_tokens(20, NOW);
-    assert_eq!(refusal(limiter.admit(&keys, 81, NOW)).remaining, 80);
+    assert_eq!(refusal(limiter.admit_now(&keys, 81, NOW)).remaining, 80);
     admission.settle_tokens(130, NOW);
-    assert_eq!(refusal(limiter.admit(&keys, 1, NOW)).remaining, 0);
+    assert_eq!(refusal(limiter.admit_now(&keys, 1, NOW)).remaining, 0);
 }
 
 #[test]
 fn a_correction_never_takes_the_tokens_of_others() {
     let limiter = Limiter::new(100);
     let keys = [(KEY, tokens(200))];
-    let _other = limiter.admit(&keys, 100, NOW).unwrap();
-    let mut admission = limiter.admit(&keys, 10, NOW).unwrap();
+    let _other = limiter.admit_now(&keys, 100, NOW).unwrap();
+    let mut admission = limiter.admit_now(&keys, 10, NOW).unwrap();
     admission.settle_tokens(60, Moment(NOW.0 + 5_000));
     admission.settle_tokens(0, Moment(NOW.0 + 6_000));
     admission.refund();
-    assert_eq!(refusal(limiter.admit(&keys, 200, NOW)).remaining, 50);
+    assert_eq!(refusal(limiter.admit_now(&keys, 200, NOW)).remaining, 50);
 }
 
 #[test]
 fn more_tokens_than_the_whole_limit_never_fit() {
     let limiter = Limiter::new(100);
-    let refusal = refusal(limiter.admit(&[(KEY, tokens(100)), (ACCOUNT, concurrent(1))], 101, NOW));
+    let refusal =
+        refusal(limiter.admit_now(&[(KEY, tokens(100)), (ACCOUNT, concurrent(1))], 101, NOW));
     assert_eq!(
         (refusal.which, refusal.retry_after_ms),
         (LimitKind::Tokens, None)
@@ -181,19 +205,19 @@ fn a_refund_leaves_nothing_behind() {
     };
     for _ in 0..10 {
         limiter
-            .admit(&[(KEY, limits), (ACCOUNT, limits)], 100, NOW)
+            .admit_now(&[(KEY, limits), (ACCOUNT, limits)], 100, NOW)
             .unwrap()
             .refund();
     }
-    drop(limiter.admit(&[(KEY, limits)], 100, NOW).unwrap());
-    assert!(limiter.admit(&[(KEY, limits)], 0, NOW).is_err());
+    drop(limiter.admit_now(&[(KEY, limits)], 100, NOW).unwrap());
+    assert!(limiter.admit_now(&[(KEY, limits)], 0, NOW).is_err());
 }
 
 #[test]
 fn a_key_given_twice_counts_once() {
     let limiter = Limiter::new(100);
     let admission = limiter
-        .admit(&[(KEY, requests(2)), (KEY, requests(2))], 0, NOW)
+        .admit_now(&[(KEY, requests(2)), (KEY, requests(2))], 0, NOW)
         .unwrap();
     assert_eq!(admission.status().requests.unwrap().remaining, 1);
 }
@@ -201,12 +225,12 @@ fn a_key_given_twice_counts_once() {
 #[test]
 fn idle_keys_are_forgotten_and_running_requests_are_not() {
     let limiter = Limiter::new(100_000);
-    let running = limiter.admit(&[(KEY, concurrent(1))], 0, NOW).unwrap();
+    let running = limiter.admit_now(&[(KEY, concurrent(1))], 0, NOW).unwrap();
     let mut now = NOW;
     for round in 0..20u64 {
         for id in 0..5_000u64 {
             let key = LimitKey::Key((u128::from(round) << 64 | u128::from(id)).to_be_bytes());
-            drop(limiter.admit(&[(key, requests(1))], 0, now).unwrap());
+            drop(limiter.admit_now(&[(key, requests(1))], 0, now).unwrap());
         }
         now = Moment(now.0 + 2 * WINDOW_MS);
     }
@@ -215,9 +239,9 @@ fn idle_keys_are_forgotten_and_running_requests_are_not() {
         "{}",
         limiter.tracked_keys()
     );
-    assert!(limiter.admit(&[(KEY, concurrent(1))], 0, now).is_err());
+    assert!(limiter.admit_now(&[(KEY, concurrent(1))], 0, now).is_err());
     drop(running);
-    assert!(limiter.admit(&[(KEY, concurrent(1))], 0, now).is_ok());
+    assert!(limiter.admit_now(&[(KEY, concurrent(1))], 0, now).is_ok());
 }
 
 #[test]
@@ -227,7 +251,9 @@ fn a_flood_of_active_keys_is_refused_until_there_is_room() {
         (0..2_000u128)
             .filter(|id| {
                 let key = LimitKey::Key((id + 2_000 * u128::from(now)).to_be_bytes());
-                limiter.admit(&[(key, requests(1))], 0, Moment(now)).is_ok()
+                limiter
+                    .admit_now(&[(key, requests(1))], 0, Moment(now))
+                    .is_ok()
             })
             .count()
     };
@@ -259,7 +285,7 @@ fn threads_together_get_exactly_the_limit() {
                 let in_any_order = [keys[1], keys[0]];
                 for round in 0..2_000 {
                     let keys = if round % 2 == 0 { &keys } else { &in_any_order };
-                    if let Ok(admission) = limiter.admit(keys, 0, NOW) {
+                    if let Ok(admission) = limiter.admit_now(keys, 0, NOW) {
                         admitted.fetch_add(1, Ordering::SeqCst);
                         most_running.fetch_max(
                             running.fetch_add(1, Ordering::SeqCst) + 1,
@@ -292,7 +318,7 @@ proptest! {
             now += pause;
             let keys = [(ACCOUNT, of_account), (KEY, of_key)];
             let keys = if with_key { &keys[..] } else { &keys[..1] };
-            let admitted = limiter.admit(keys, tokens, Moment(now)).is_ok();
+            let admitted = limiter.admit_now(keys, tokens, Moment(now)).is_ok();
             let fits = |length: u64, only_key: bool, limits: &RateLimits| {
                 let recent = || history.iter().filter(|past| past.0 + length > now && (past.2 || !only_key));
                 recent().count() < limits.requests_per_minute.unwrap().get() as usize

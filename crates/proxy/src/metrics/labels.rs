@@ -118,6 +118,8 @@ label_set! {
         PriceAboveHold = "price_above_hold",
         /// The upstream reported a negative or unreadable cost.
         BadCost = "bad_cost",
+        /// The database has lost ledger transactions that were durable.
+        DatabaseOlder = "database_older",
         /// The reported cost is far from tokens × price book.
         CostMismatch = "cost_mismatch",
         /// An answer came to its end without a usage.
@@ -156,6 +158,8 @@ label_set! {
         Leases = "airouter_leases",
         /// Usage events that wait for their group commit.
         SettlementQueue = "airouter_settlement_queue_events",
+        /// Group commits that wait on the local disk for the database.
+        SpooledBatches = "airouter_spooled_batches",
         /// Requests that run at upstreams, each on a connection of its own.
         UpstreamRequests = "airouter_upstream_requests",
         /// Open database connections for reading.
@@ -168,6 +172,8 @@ label_set! {
         KeyCacheEntries = "airouter_key_cache_entries",
         /// Models on sale.
         ModelsOnSale = "airouter_models_on_sale",
+        /// 1 when rate limits are shared through Redis, 0 when not.
+        RedisUp = "airouter_redis_up",
         /// 1 when requests are accepted, 0 when not.
         Ready = "airouter_ready",
     }
@@ -184,6 +190,7 @@ impl Gauge {
             Self::LeasedNanodollars => "Nano-dollars leased by this process, summed over budgets.",
             Self::Leases => "Leases of this process.",
             Self::SettlementQueue => "Usage events that wait for their group commit.",
+            Self::SpooledBatches => "Group commits that wait on the local disk for the database.",
             Self::UpstreamRequests => {
                 "Requests that run at upstreams, each on a connection of its own."
             }
@@ -192,6 +199,7 @@ impl Gauge {
             Self::PendingRequests => "Requests whose usage is still being asked for.",
             Self::KeyCacheEntries => "Keys in the cache of account snapshots, unknown ones too.",
             Self::ModelsOnSale => "Models on sale.",
+            Self::RedisUp => "1 when rate limits are shared through Redis, 0 when not.",
             Self::Ready => "1 when requests are accepted, 0 when not.",
         }
     }

@@ -27,6 +27,12 @@ pub(super) fn counters_for<const N: usize>(
     Ok(values.map(|value| counters.with_label_values(&[value])))
 }
 
+pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
 pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
     let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;

@@ -6,7 +6,7 @@ use airouter_billing::{AccountId, BudgetId, Nanos};
 use uuid::Uuid;
 
 use super::world::{START, World};
-use crate::clients::Change;
+use crate::clients::{Change, ChangePosition};
 use crate::ledger::Adjustment;
 use crate::{Store, StoreError};
 
@@ -55,12 +55,16 @@ pub async fn an_adjustment_of_nobody_is_refused(store: Arc<dyn Store>) {
 /// Replicas hear of a recall through the changes.
 pub async fn a_recall_is_told(store: Arc<dyn Store>) {
     let world = World::new(store).await;
-    let before = world.store.changes_since(-1).await.unwrap();
+    let before = world
+        .store
+        .changes_since(&ChangePosition::default())
+        .await
+        .unwrap();
     let balance = BudgetId::Balance(AccountId::new(Uuid::now_v7()));
     let cap = BudgetId::Cap(Uuid::now_v7());
     world.store.recall(balance).await.unwrap();
     world.store.recall(cap).await.unwrap();
-    let changes = world.store.changes_since(before.position).await.unwrap();
+    let changes = world.store.changes_since(&before.position).await.unwrap();
     assert_eq!(
         changes.changes,
         [Change::Recall(balance), Change::Recall(cap)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use airouter_billing::price_book::{OutputLimit, PriceKey, RawPricing};
 
 use super::world::{START, new_master};
+use crate::clients::ChangePosition;
 use crate::prices::ListedModel;
 use crate::{Store, StoreError};
 
@@ -43,11 +44,15 @@ pub async fn prices_get_versions(store: Arc<dyn Store>) {
     assert_eq!(before[0].prices.max_completion_tokens, None);
     assert_eq!(before[0].prices.output_limit, OutputLimit::Supported);
 
-    let position = store.changes_since(-1).await.unwrap().position;
+    let position = store
+        .changes_since(&ChangePosition::default())
+        .await
+        .unwrap()
+        .position;
     let dearer = [listed("a/one", "0.000003"), models[1].clone()];
     let written = store.record_models("openrouter", &dearer, START).await;
     assert_eq!(written.unwrap(), 1);
-    let changes = store.changes_since(position).await.unwrap().changes;
+    let changes = store.changes_since(&position).await.unwrap().changes;
     assert!(changes.contains(&crate::clients::Change::Prices));
     let after = store.catalog().await.unwrap();
     assert_eq!(after.len(), 2);

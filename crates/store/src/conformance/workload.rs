@@ -124,7 +124,8 @@ pub async fn a_random_workload_adds_up(store: Arc<dyn Store>) {
                     wish,
                 };
                 let grant = world.store.lease(world.replica, request, START).await;
-                *spender.leased.entry(budget.slot(START)).or_default() += grant.unwrap().amount;
+                *spender.leased.entry(budget.slot(START)).or_default() +=
+                    grant.unwrap().grant.amount;
             }
             6..15 => {
                 let count = 1 + choices.below(8);
@@ -183,7 +184,7 @@ pub async fn concurrent_leases_never_overdraw(store: Arc<dyn Store>) {
     std::future::poll_fn(|context| {
         waiting.retain_mut(|lease| match lease.as_mut().poll(context) {
             std::task::Poll::Ready(grant) => {
-                grants.push(grant.unwrap().amount);
+                grants.push(grant.unwrap().grant.amount);
                 false
             }
             std::task::Poll::Pending => true,

@@ -202,6 +202,7 @@ impl World {
             .lease(self.replica, request, START)
             .await
             .unwrap()
+            .grant
     }
 
     /// What is free of a budget.

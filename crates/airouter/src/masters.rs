@@ -1,0 +1,80 @@
+//! The master accounts as requests see them, read anew whenever they change.
+
+use std::sync::Arc;
+
+use airouter_auth::EncryptionKeys;
+use airouter_openrouter::{ControlClient, ControlTimeouts};
+use airouter_proxy::gateway::MasterSource;
+use airouter_proxy::masters::{Master, MasterParts, Masters};
+use airouter_proxy::metrics::Metrics;
+use airouter_store::master_accounts::MasterAccountStatus;
+use airouter_store::{Store, StoreError};
+use anyhow::Context as _;
+use async_trait::async_trait;
+
+use crate::config::Upstream;
+use crate::master_accounts::{self, OpenedMasterAccount};
+
+/// Opens what the database has of master accounts.
+pub(crate) struct StoredMasters {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) encryption: EncryptionKeys,
+    pub(crate) upstream: Upstream,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl MasterSource for StoredMasters {
+    async fn load(&self, before: &Masters) -> Result<Masters, StoreError> {
+        let opened =
+            master_accounts::opened(&*self.store, &self.encryption, &self.upstream).await?;
+        let (mut serving, mut resting) = (Vec::new(), Vec::new());
+        for opened in opened {
+            let (name, status) = (opened.account.name.clone(), opened.account.status);
+            match self.master(opened) {
+                Ok(master) => {
+                    let master = match before.get(master.id) {
+                        Some(known) if known.is_like(&master) => Arc::clone(known),
+                        _ => Arc::new(master),
+                    };
+                    match status {
+                        MasterAccountStatus::Active => serving.push(master),
+                        MasterAccountStatus::Paused => resting.push(master),
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(name, error = %format!("{error:#}"), "a master account can't be used");
+                }
+            }
+        }
+        Ok(Masters::new(serving, resting))
+    }
+}
+
+impl StoredMasters {
+    fn master(
+        &self,
+        OpenedMasterAccount { account, key }: OpenedMasterAccount,
+    ) -> anyhow::Result<Master> {
+        let control = control_client(&account.base_url, &self.upstream)?;
+        Ok(Master::new(MasterParts {
+            id: account.id,
+            metrics: self.metrics.for_master(&account.name),
+            name: account.name,
+            discount: account.discount,
+            base_url: account.base_url,
+            key,
+            control,
+        })?)
+    }
+}
+
+/// A client of an upstream's control API.
+pub(crate) fn control_client(base_url: &str, upstream: &Upstream) -> anyhow::Result<ControlClient> {
+    ControlClient::new(
+        base_url,
+        ControlTimeouts::default(),
+        upstream.https_proxy.as_ref(),
+    )
+    .with_context(|| format!("the upstream {base_url} can't be used"))
+}

@@ -1,0 +1,129 @@
+//! Credits and debits by the operator.
+
+use std::collections::BTreeSet;
+
+use airouter_billing::batch::{BalanceChange, BalanceChanges};
+use airouter_billing::posting::{self, LedgerAccount, Standing};
+use airouter_billing::{AccountId, BudgetId, Nanos};
+use airouter_store::StoreError;
+use airouter_store::clients::Balance;
+use airouter_store::ledger::{Adjustment, Ledger, LedgerPosition, Verification};
+use async_trait::async_trait;
+use sqlx::PgConnection;
+
+use crate::books::{self, Entry, Postings};
+use crate::changes;
+use crate::connection::failed;
+use crate::convert::timestamptz;
+use crate::dedicated::{begin, bounded, finish};
+use crate::open::PostgresStore;
+use crate::people;
+use crate::verify;
+
+#[async_trait]
+impl Ledger for PostgresStore {
+    async fn adjust(&self, adjustment: &Adjustment) -> Result<Balance, StoreError> {
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let adjusted = adjust(&mut transaction, adjustment).await;
+            finish(transaction, adjusted).await
+        })
+        .await
+    }
+
+    async fn recall(&self, budget: BudgetId) -> Result<(), StoreError> {
+        let mut lent = self.upkeep.lend().await?;
+        let outcome = bounded(changes::insert_recall(&mut lent, budget)).await;
+        lent.give_back_after(&outcome);
+        outcome
+    }
+
+    async fn position(&self) -> Result<LedgerPosition, StoreError> {
+        let row = self
+            .on_pool(async |connection| {
+                sqlx::query!(
+                    r#"SELECT id, (SELECT coalesce(max(id), 0) FROM ledger_transactions) AS "last!"
+                    FROM database_identity"#
+                )
+                .fetch_one(connection)
+                .await
+                .map_err(failed)
+            })
+            .await?;
+        Ok(LedgerPosition {
+            database: row.id,
+            last_transaction: row.last,
+        })
+    }
+
+    async fn verify(&self) -> Result<Verification, StoreError> {
+        verify::verify(self).await
+    }
+}
+
+async fn adjust(
+    connection: &mut PgConnection,
+    adjustment: &Adjustment,
+) -> Result<Balance, StoreError> {
+    let account = adjustment.account;
+    books::lock(connection, &BTreeSet::new(), std::iter::once(account.get())).await?;
+    let before = people::balance(connection, account).await?;
+    let free = before
+        .balance
+        .saturating_add(before.credit_line)
+        .saturating_sub(before.reserved);
+    let owed = owed(connection, account).await?;
+    let standing = Standing { free, owed };
+    let postings = posting::adjustment(account, adjustment.amount, standing)
+        .into_postings()
+        .map_err(|_| StoreError::OutOfRange)?;
+    // A client's balance is a liability: a credit to it is a negative posting.
+    let added: Nanos = postings
+        .iter()
+        .filter(|posting| posting.account == LedgerAccount::ClientBalance(account))
+        .map(|posting| -posting.amount)
+        .sum();
+    let change = BalanceChange {
+        balance: added.get(),
+        earned: added.max(Nanos::ZERO).get(),
+        ..BalanceChange::default()
+    };
+    let entry = Entry {
+        postings: Some(Postings {
+            transaction: open_transaction(connection, adjustment).await?,
+            postings: &postings,
+        }),
+        balances: BalanceChanges::from([(account.get(), change)]),
+        ..Entry::default()
+    };
+    books::write(connection, &entry).await?;
+    people::balance(connection, account).await
+}
+
+/// The transaction of the ledger that an adjustment is.
+async fn open_transaction(
+    connection: &mut PgConnection,
+    adjustment: &Adjustment,
+) -> Result<i64, StoreError> {
+    sqlx::query_scalar!(
+        "INSERT INTO ledger_transactions (kind, reason, actor, created_at) VALUES ('adjustment', $1, $2, $3) RETURNING id",
+        adjustment.reason,
+        adjustment.actor,
+        timestamptz(adjustment.at)
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)
+}
+
+/// What a claw-back took beyond the balance.
+async fn owed(connection: &mut PgConnection, account: AccountId) -> Result<Nanos, StoreError> {
+    let owed = sqlx::query_scalar!(
+        "SELECT balance_nanos FROM ledger_accounts WHERE kind = 'receivable' AND owner_id = $1",
+        account.get()
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    Ok(Nanos::new(owed.unwrap_or(0)))
+}

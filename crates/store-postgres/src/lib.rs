@@ -1,0 +1,35 @@
+//! The PostgreSQL adapter of the store: one database for any number of replicas.
+//!
+//! What requests wait for goes over [lanes](lane): connections of their own, each with a task that answers all who wait
+//! with one statement. Everything else takes a connection of a small pool. Every wait is bounded on this side too, for a
+//! server that hangs says nothing; a connection on which something was given up is closed, not used again.
+
+mod address;
+mod books;
+mod changes;
+mod clients;
+mod commit;
+mod connection;
+mod convert;
+mod dedicated;
+mod grants;
+mod hints;
+mod key_lookup;
+mod keys;
+mod lane;
+mod leases;
+mod ledger;
+mod master_accounts;
+mod open;
+mod pending;
+mod people;
+mod plans;
+mod prices;
+mod refused;
+mod replicas;
+mod reports;
+mod request_rows;
+mod shared_rows;
+mod verify;
+
+pub use open::{OpenError, OpenMode, PostgresStore};

@@ -1,0 +1,133 @@
+//! Opening the database: its schema, and the connections and tasks that a store lives on.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgPool};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::changes::ChangePoll;
+use crate::connection::{Connector, Purpose};
+use crate::dedicated::Dedicated;
+use crate::grants::Grants;
+use crate::hints;
+use crate::key_lookup::KeyLookup;
+use crate::lane::{Lane, LaneSettings};
+use crate::shared_rows::SharedRowCache;
+
+/// Keys that are looked up together.
+const KEY_LOOKUPS: LaneSettings = LaneSettings {
+    queue: 4_096,
+    together: 256,
+    patience: Duration::from_secs(3),
+};
+/// There is one who follows the change log.
+const CHANGE_POLLS: LaneSettings = LaneSettings {
+    queue: 16,
+    together: 1,
+    patience: Duration::from_secs(3),
+};
+
+/// Leases that are granted together.
+const GRANTS: LaneSettings = LaneSettings {
+    queue: 4_096,
+    together: 256,
+    patience: Duration::from_secs(3),
+};
+
+/// What the database is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// To serve requests, as one of any number of replicas.
+    Serve,
+    /// To look or to change something beside them.
+    Tool,
+}
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address can't be read. It is not repeated: there may be a password in it.
+    #[error(
+        "the database's address is not of the form postgres://user:password@host:port/database?sslmode=…"
+    )]
+    Address,
+    /// It can't be reached, or refuses us.
+    #[error("the database can't be opened: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Its schema can't be brought to this version.
+    #[error("the database's schema can't be migrated: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+/// A PostgreSQL database with everything in it.
+pub struct PostgresStore {
+    pub(crate) connector: Connector,
+    /// For all that no request waits for.
+    pub(crate) pool: PgPool,
+    pub(crate) keys: Lane<KeyLookup>,
+    pub(crate) changes: Lane<ChangePoll>,
+    pub(crate) grants: Lane<Grants>,
+    /// For the group commit.
+    pub(crate) commits: Dedicated,
+    /// For what keeps a replica going: it never waits for a commit.
+    pub(crate) upkeep: Dedicated,
+    pub(crate) shared_rows: SharedRowCache,
+    pub(crate) hint: Arc<Notify>,
+    /// They end with the store.
+    _tasks: JoinSet<()>,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PostgresStore")
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// Connects to the database at `url` and migrates it.
+    pub async fn open(url: &str, mode: OpenMode) -> Result<Self, OpenError> {
+        let connector = Connector::new(url)?;
+        migrate(&connector).await?;
+        let mut tasks = JoinSet::new();
+        let keys = Lane::start(&mut tasks, &connector, KEY_LOOKUPS, KeyLookup::default());
+        let changes = Lane::start(&mut tasks, &connector, CHANGE_POLLS, ChangePoll);
+        let grants = Lane::start(&mut tasks, &connector, GRANTS, Grants);
+        let hint = Arc::new(Notify::new());
+        if mode == OpenMode::Serve {
+            tasks.spawn(hints::listen(connector.clone(), Arc::clone(&hint)));
+        }
+        Ok(Self {
+            connector: connector.clone(),
+            pool: connector.pool(),
+            keys,
+            changes,
+            grants,
+            commits: Dedicated::new(connector.clone()),
+            upkeep: Dedicated::new(connector.clone()),
+            shared_rows: SharedRowCache::default(),
+            hint,
+            _tasks: tasks,
+        })
+    }
+
+    /// Brings the schema of the database at `url` to this version.
+    pub async fn migrate(url: &str) -> Result<(), OpenError> {
+        migrate(&Connector::new(url)?).await
+    }
+}
+
+/// One replica migrates at a time; the others wait for it, and find nothing left to do.
+async fn migrate(connector: &Connector) -> Result<(), OpenError> {
+    let mut connection = connector.connect(Purpose::Long).await?;
+    let mut migrations = sqlx::migrate!("../../migrations/postgres");
+    // A replica of the version before may start again after the first one of this version has migrated.
+    migrations.set_ignore_missing(true);
+    migrations.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The price book's versions.
+
+use std::collections::HashMap;
+
+use airouter_billing::ids::ModelPricingId;
+use airouter_billing::price_book::{OutputLimit, Pricing, RawPricing};
+use airouter_billing::{ModelPrices, Timestamp};
+use airouter_store::StoreError;
+use airouter_store::prices::{CatalogModel, ListedModel, Prices};
+use async_trait::async_trait;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::connection::failed;
+use crate::convert::{Column, count, counted, timestamptz};
+use crate::open::PostgresStore;
+
+struct PricingRow {
+    id: i64,
+    model: String,
+    pricing: String,
+    context_length: Option<i64>,
+    max_completion_tokens: Option<i64>,
+    output_limit: String,
+    listing: String,
+}
+
+impl PricingRow {
+    fn into_model(self) -> Result<CatalogModel, StoreError> {
+        let corrupt = |column| Column::new("model_pricing", column).corrupt(self.id);
+        let raw: RawPricing =
+            serde_json::from_str(&self.pricing).map_err(|_| corrupt("pricing"))?;
+        Ok(CatalogModel {
+            prices: ModelPrices {
+                version: ModelPricingId::new(self.id),
+                pricing: Pricing::from_raw(&raw).map_err(|_| corrupt("pricing"))?,
+                context_length: self.context_length.map(counted),
+                max_completion_tokens: self.max_completion_tokens.map(counted),
+                output_limit: match self.output_limit.as_str() {
+                    "supported" => OutputLimit::Supported,
+                    "unsupported" => OutputLimit::Unsupported,
+                    _ => return Err(corrupt("output_limit")),
+                },
+                id: self.model,
+            },
+            listing: self.listing,
+        })
+    }
+
+    /// Whether it says the same as the upstream's list.
+    fn says(&self, listed: &ListedColumns<'_>) -> bool {
+        self.pricing == listed.pricing
+            && self.context_length == listed.context_length
+            && self.max_completion_tokens == listed.max_completion_tokens
+            && self.output_limit == listed.output_limit
+            && self.listing == listed.model.listing
+    }
+}
+
+/// A listed model as columns.
+struct ListedColumns<'a> {
+    model: &'a ListedModel,
+    pricing: String,
+    context_length: Option<i64>,
+    max_completion_tokens: Option<i64>,
+    output_limit: &'static str,
+}
+
+impl<'a> ListedColumns<'a> {
+    fn new(model: &'a ListedModel) -> Result<Self, StoreError> {
+        Pricing::from_raw(&model.pricing).map_err(|error| StoreError::Refused(Box::new(error)))?;
+        Ok(Self {
+            model,
+            pricing: serde_json::to_string(&model.pricing)
+                .map_err(|error| StoreError::Refused(Box::new(error)))?,
+            context_length: model.context_length.map(count),
+            max_completion_tokens: model.max_completion_tokens.map(count),
+            output_limit: match model.output_limit {
+                OutputLimit::Supported => "supported",
+                OutputLimit::Unsupported => "unsupported",
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl Prices for PostgresStore {
+    async fn record_models(
+        &self,
+        provider: &str,
+        models: &[ListedModel],
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut listed = HashMap::with_capacity(models.len());
+        for model in models {
+            listed.insert(model.id.as_str(), ListedColumns::new(model)?);
+        }
+        self.on_pool(async |connection| record(connection, provider, listed, now).await)
+            .await
+    }
+
+    async fn catalog(&self) -> Result<Vec<CatalogModel>, StoreError> {
+        let rows = self
+            .on_pool(async |connection| {
+                sqlx::query_as!(
+                    PricingRow,
+                    r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+                        output_limit, listing::text AS "listing!"
+                    FROM model_pricing WHERE is_active ORDER BY model, provider"#
+                )
+                .fetch_all(connection)
+                .await
+                .map_err(failed)
+            })
+            .await?;
+        rows.into_iter().map(PricingRow::into_model).collect()
+    }
+
+    async fn model_prices(
+        &self,
+        version: ModelPricingId,
+    ) -> Result<Option<ModelPrices>, StoreError> {
+        let row = self
+            .on_pool(async |connection| {
+                sqlx::query_as!(
+                    PricingRow,
+                    r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+                        output_limit, listing::text AS "listing!"
+                    FROM model_pricing WHERE id = $1"#,
+                    version.get()
+                )
+                .fetch_optional(connection)
+                .await
+                .map_err(failed)
+            })
+            .await?;
+        row.map(|row| row.into_model().map(|model| model.prices))
+            .transpose()
+    }
+}
+
+/// Replicas that record the same list at the same time do so one after the other; the second finds nothing new.
+async fn record(
+    connection: &mut PgConnection,
+    provider: &str,
+    mut listed: HashMap<&str, ListedColumns<'_>>,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    sqlx::query!("LOCK TABLE model_pricing IN SHARE ROW EXCLUSIVE MODE")
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    let in_force = sqlx::query_as!(
+        PricingRow,
+        r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+            output_limit, listing::text AS "listing!"
+        FROM model_pricing WHERE provider = $1 AND is_active"#,
+        provider
+    )
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(failed)?;
+    let mut retired = Vec::new();
+    for row in in_force {
+        match listed.get(row.model.as_str()) {
+            Some(columns) if row.says(columns) => {
+                listed.remove(row.model.as_str());
+            }
+            Some(_) | None => retired.push(row.id),
+        }
+    }
+    let mut new: Vec<ListedColumns<'_>> = listed.into_values().collect();
+    new.sort_by(|left, right| left.model.id.cmp(&right.model.id));
+    retire(&mut transaction, &retired).await?;
+    insert(&mut transaction, provider, &new, now).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(new.len())
+}
+
+async fn retire(connection: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE model_pricing SET is_active = false WHERE id = ANY($1)",
+        ids
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    provider: &str,
+    new: &[ListedColumns<'_>],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let texts = |text: for<'a> fn(&'a ListedColumns<'_>) -> &'a str| -> Vec<&str> {
+        new.iter().map(text).collect()
+    };
+    let context_lengths: Vec<Option<i64>> =
+        new.iter().map(|columns| columns.context_length).collect();
+    let most_tokens: Vec<Option<i64>> = new
+        .iter()
+        .map(|columns| columns.max_completion_tokens)
+        .collect();
+    sqlx::query!(
+        "INSERT INTO model_pricing (provider, model, in_force_from, pricing, context_length, max_completion_tokens,
+            output_limit, listing)
+        SELECT $1, model, $2, pricing::json, context_length, max_completion_tokens, output_limit, listing::json
+        FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[])
+            AS listed (model, pricing, context_length, max_completion_tokens, output_limit, listing)
+        ORDER BY model",
+        provider,
+        timestamptz(now),
+        &texts(|columns| &columns.model.id) as &[&str],
+        &texts(|columns| &columns.pricing) as &[&str],
+        &context_lengths as &[Option<i64>],
+        &most_tokens as &[Option<i64>],
+        &texts(|columns| columns.output_limit) as &[&str],
+        &texts(|columns| &columns.model.listing) as &[&str]
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}

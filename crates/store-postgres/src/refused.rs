@@ -1,0 +1,61 @@
+//! Usage events that the database refused.
+
+use airouter_billing::{Timestamp, UsageEvent};
+use airouter_store::StoreError;
+use airouter_store::leases::ReplicaId;
+use airouter_store::settlements::RefusedEvent;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::connection::failed;
+use crate::convert::{Column, timestamptz, without_nul};
+
+/// Keeps an event until it is booked.
+pub(crate) async fn set_aside(
+    connection: &mut PgConnection,
+    replica: ReplicaId,
+    refused: &RefusedEvent,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let event = &refused.event;
+    let reason = without_nul(&refused.reason);
+    sqlx::query!(
+        "INSERT INTO refused_settlements
+            (request_id, replica_id, refused_at, reason, event, list_cost, cost_nanos, price_nanos)
+        VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7, $8) ON CONFLICT (request_id) DO NOTHING",
+        event.request.id.get(),
+        replica.get(),
+        timestamptz(now),
+        &*reason,
+        Json(event) as _,
+        event.list_cost.to_string(),
+        event.cost.get(),
+        event.price.get()
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// Events that were set aside and are not booked yet, the oldest first.
+pub(crate) async fn unbooked(
+    connection: &mut PgConnection,
+    limit: u32,
+) -> Result<Vec<UsageEvent>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT refused.id, refused.event::text AS "event!" FROM refused_settlements refused
+        WHERE NOT EXISTS (SELECT FROM request_logs WHERE request_logs.id = refused.request_id)
+        ORDER BY refused.id LIMIT $1"#,
+        i64::from(limit)
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            serde_json::from_str(&row.event)
+                .map_err(|_| Column::new("refused_settlements", "event").corrupt(row.id))
+        })
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! What clients may ask about their own use.
+
+use airouter_billing::event::{Delivery, Ending};
+use airouter_billing::{
+    AccountId, ApiKeyId, Nanos, Period, Quantity, RequestId, Timestamp, TokenCounts,
+};
+use airouter_store::StoreError;
+use airouter_store::reports::{ClientGeneration, KeyLimit, KeyUsage, Reports};
+use async_trait::async_trait;
+use serde::Deserialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::connection::failed;
+use crate::convert::{Column, counted, timestamptz};
+use crate::open::PostgresStore;
+
+#[async_trait]
+impl Reports for PostgresStore {
+    async fn key_usage(&self, key: ApiKeyId, now: Timestamp) -> Result<KeyUsage, StoreError> {
+        self.on_pool(async |connection| key_usage(connection, key, now).await)
+            .await
+    }
+
+    async fn generation(
+        &self,
+        payer: AccountId,
+        id: &str,
+    ) -> Result<Option<ClientGeneration>, StoreError> {
+        // No text of the database has one.
+        if id.contains('\0') {
+            return Ok(None);
+        }
+        self.on_pool(async |connection| generation(connection, payer, id).await)
+            .await
+    }
+}
+
+async fn key_usage(
+    connection: &mut PgConnection,
+    key: ApiKeyId,
+    now: Timestamp,
+) -> Result<KeyUsage, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(sum(charged_nanos), 0)::bigint AS "total!",
+            coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $2), 0)::bigint AS "daily!",
+            coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $3), 0)::bigint AS "weekly!",
+            coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $4), 0)::bigint AS "monthly!"
+        FROM request_logs WHERE api_key_id = $1"#,
+        key.get(),
+        timestamptz(Period::Day.start(now)),
+        timestamptz(Period::Week.start(now)),
+        timestamptz(Period::Month.start(now))
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed)?;
+    Ok(KeyUsage {
+        total: Nanos::new(row.total),
+        daily: Nanos::new(row.daily),
+        weekly: Nanos::new(row.weekly),
+        monthly: Nanos::new(row.monthly),
+        limit: key_limit(connection, key, now).await?,
+    })
+}
+
+/// The limits in money that hold for the key: its own and its payer's; of several, the one with the least left.
+async fn key_limit(
+    connection: &mut PgConnection,
+    key: ApiKeyId,
+    now: Timestamp,
+) -> Result<Option<KeyLimit>, StoreError> {
+    let periods = [Period::None, Period::Day, Period::Week, Period::Month];
+    let names: Vec<String> = periods
+        .iter()
+        .map(|period| period.name().to_owned())
+        .collect();
+    let starts: Vec<_> = periods
+        .iter()
+        .map(|period| timestamptz(period.start(now)))
+        .collect();
+    let budgets = sqlx::query!(
+        r#"SELECT b.period, b.cap AS "cap!", coalesce(spending.spent, 0) AS "spent!"
+        FROM api_keys k
+        JOIN budgets b ON (b.owner_kind = 'key' AND b.owner_id = k.id)
+            OR (b.owner_kind IN ('tier', 'account') AND b.owner_id = k.payer_id)
+        JOIN unnest($3::text[], $4::timestamptz[]) AS present (period, period_start) ON present.period = b.period
+        LEFT JOIN budget_periods spending
+            ON spending.budget_id = b.id AND spending.period_start = present.period_start
+        WHERE k.id = $1 AND b.quantity = $2 AND b.cap IS NOT NULL"#,
+        key.get(),
+        Quantity::Nanos.name(),
+        &names,
+        &starts
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    let mut tightest: Option<KeyLimit> = None;
+    for budget in budgets {
+        let period = Period::from_name(&budget.period)
+            .ok_or_else(|| Column::new("budgets", "period").corrupt(key))?;
+        let cap = Nanos::new(budget.cap);
+        let left = cap.saturating_sub(Nanos::new(budget.spent));
+        let remaining = left.max(Nanos::ZERO);
+        if tightest.is_none_or(|limit| remaining < limit.remaining) {
+            tightest = Some(KeyLimit {
+                cap,
+                remaining,
+                period,
+            });
+        }
+    }
+    Ok(tightest)
+}
+
+/// What a report says of the terms of a price.
+#[derive(Deserialize)]
+struct Terms {
+    requested_model: String,
+}
+
+async fn generation(
+    connection: &mut PgConnection,
+    payer: AccountId,
+    id: &str,
+) -> Result<Option<ClientGeneration>, StoreError> {
+    let payer = payer.get();
+    let request = Uuid::try_parse(id).ok();
+    let row = sqlx::query!(
+        "SELECT r.id, r.generation_id, r.model, r.provider, r.delivery, r.ending, r.admitted_at, r.finished_at,
+            r.first_byte_micros, r.prompt_tokens, r.completion_tokens, r.cached_tokens, r.cache_write_tokens,
+            r.audio_tokens, r.reasoning_tokens, r.image_output_tokens, r.charged_nanos,
+            t.terms
+        FROM request_logs r JOIN price_terms t ON t.id = r.price_terms_id
+        WHERE (r.id = $2 OR r.generation_id = $3) AND r.payer_id = $1
+        ORDER BY r.transaction_id DESC, r.id DESC LIMIT 1",
+        payer,
+        request,
+        id
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let column = |name| Column::new("request_logs", name);
+    let request = RequestId::new(row.id);
+    let terms: Terms = serde_json::from_str(&row.terms)
+        .map_err(|_| Column::new("price_terms", "terms").corrupt(request))?;
+    Ok(Some(ClientGeneration {
+        generation_id: row.generation_id.unwrap_or_default(),
+        request,
+        model: row.model.unwrap_or(terms.requested_model),
+        provider: row.provider,
+        delivery: Delivery::from_name(&row.delivery)
+            .ok_or_else(|| column("delivery").corrupt(request))?,
+        ending: Ending::from_name(&row.ending).ok_or_else(|| column("ending").corrupt(request))?,
+        admitted_at: Timestamp::from(row.admitted_at),
+        finished_at: Timestamp::from(row.finished_at),
+        first_byte_micros: row.first_byte_micros.map(counted),
+        tokens: TokenCounts {
+            prompt: counted(row.prompt_tokens),
+            completion: counted(row.completion_tokens),
+            cached: counted(row.cached_tokens),
+            cache_write: counted(row.cache_write_tokens),
+            audio: counted(row.audio_tokens),
+            reasoning: counted(row.reasoning_tokens),
+            image_output: counted(row.image_output_tokens),
+        },
+        charged: Nanos::new(row.charged_nanos),
+    }))
+}

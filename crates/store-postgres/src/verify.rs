@@ -1,0 +1,119 @@
+//! Reads what is to be proved: everything as of one moment, on two connections of its own. It locks nothing, so that
+//! nobody waits for it.
+
+mod pages;
+mod rows;
+
+use std::time::Duration;
+
+use airouter_store::StoreError;
+use airouter_store::ledger::Verification;
+use airouter_store::verification::{Proof, SharedTexts};
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Postgres, Transaction};
+
+use self::rows::LedgerReader;
+use crate::connection::{Purpose, failed, timed_out};
+use crate::open::PostgresStore;
+
+/// How long the server may take for the next row.
+const ROW_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Verifies the whole database.
+pub(crate) async fn verify(store: &PostgresStore) -> Result<Verification, StoreError> {
+    let connect = || store.connector.connect(Purpose::Long);
+    let mut events = connect().await.map_err(failed)?;
+    let mut ledger = connect().await.map_err(failed)?;
+    let mut ledger = begin_reading(&mut ledger).await?;
+    let proof = {
+        let mut events = begin_reading(&mut events).await?;
+        see_the_same(&mut ledger, &mut events).await?;
+        let mut proof = Proof::new(rows::ledger_accounts(&mut ledger).await?, store);
+        let (events, postings) = (pages::events(&mut events), pages::postings(&mut ledger));
+        proof.walk(patient(events), patient(postings)).await?;
+        proof
+    };
+    let verification = proof.finish(&mut LedgerReader(&mut ledger)).await?;
+    ledger.rollback().await.map_err(failed)?;
+    Ok(verification)
+}
+
+/// A reading transaction sees one moment, that of its first statement unless it is told another.
+async fn begin_reading(
+    connection: &mut PgConnection,
+) -> Result<Transaction<'_, Postgres>, StoreError> {
+    connection
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await
+        .map_err(failed)
+}
+
+/// Lets `second`, which has not read anything yet, see what `first` sees. Both go through tables in the order of their
+/// indexes, however large they are: nothing is sorted before the first row comes.
+async fn see_the_same(
+    first: &mut PgConnection,
+    second: &mut PgConnection,
+) -> Result<(), StoreError> {
+    let snapshot = sqlx::query_scalar!(r#"SELECT pg_export_snapshot() AS "snapshot!""#)
+        .fetch_one(&mut *first)
+        .await
+        .map_err(failed)?;
+    // The statement takes no parameters. A snapshot's name is hexadecimal digits and hyphens.
+    let name: String = snapshot
+        .chars()
+        .filter(|digit| digit.is_ascii_hexdigit() || *digit == '-')
+        .collect();
+    let statement = format!("SET TRANSACTION SNAPSHOT '{name}'");
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(&mut *second)
+        .await
+        .map_err(failed)?;
+    for connection in [first, second] {
+        sqlx::query!(
+            "SELECT set_config(name, 'off', true) AS setting FROM unnest(ARRAY['enable_sort', 'enable_hashagg', 'jit'])
+                AS settings (name)"
+        )
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The same rows, as long as they come.
+fn patient<Row: Send + 'static>(
+    rows: BoxStream<'_, Result<Row, StoreError>>,
+) -> BoxStream<'_, Result<Row, StoreError>> {
+    stream::unfold(rows, async |mut rows| {
+        let row = tokio::time::timeout(ROW_TIMEOUT, rows.next())
+            .await
+            .unwrap_or_else(|_| Some(Err(failed(timed_out()))));
+        Some((row?, rows))
+    })
+    .boxed()
+}
+
+#[async_trait]
+impl SharedTexts for PostgresStore {
+    async fn price_terms(&self, id: i64) -> Result<String, StoreError> {
+        self.on_pool(async |connection| {
+            sqlx::query_scalar!("SELECT terms FROM price_terms WHERE id = $1", id)
+                .fetch_one(connection)
+                .await
+                .map_err(failed)
+        })
+        .await
+    }
+
+    async fn budget_set(&self, id: i64) -> Result<String, StoreError> {
+        self.on_pool(async |connection| {
+            sqlx::query_scalar!("SELECT slots FROM budget_sets WHERE id = $1", id)
+                .fetch_one(connection)
+                .await
+                .map_err(failed)
+        })
+        .await
+    }
+}

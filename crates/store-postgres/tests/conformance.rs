@@ -1,0 +1,5 @@
+//! The suite that every adapter passes.
+
+mod support;
+
+airouter_store::conformance_tests!(crate::support::new_store);

@@ -1,0 +1,170 @@
+"""What fails and what goes on when PostgreSQL or Redis is away: servers of their own, stopped, hanging and wiped."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx2
+import pytest
+
+from harness.gateway import Account, Gateway
+from harness.money import price_of
+from harness.polling import eventually
+from harness.postgres import PostgresServer, running_postgres
+from harness.postgres_database import Servers
+from harness.redis import RedisServer, running_redis
+from harness.replicas import Replicas
+from harness.requests import body
+from harness.simulator import Simulator
+from harness.witness import Witness, failures, wait_until_served, witnesses_of
+
+OUTAGE_SECONDS = 10
+# Redis is never waited for so long that a client feels it.
+UNFELT_SECONDS = 0.5
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def servers(postgres: PostgresServer, redis: RedisServer) -> Servers:
+    return Servers(postgres.url, redis.url)
+
+
+def assert_booked_once(account: Account, simulator: Simulator, witnesses: Sequence[Witness]) -> None:
+    """Every answer that the witnesses had is booked once and charged, and nothing else is."""
+    answers = [sight.generation for witness in witnesses for sight in witness.seen if sight.status == 200]
+    events = account.settled(len(answers))
+    assert Counter(event.generation_id for event in events) == Counter(answers)
+    billed = simulator.generations()
+    for event in events:
+        assert event.charged_nanos == event.price_nanos == price_of(billed[event.generation_id].cost), event
+
+
+@pytest.mark.parametrize("fault", ["stopped", "hanging"])
+def test_requests_go_on_while_the_database_is_away(
+    replicas: Replicas, simulator: Simulator, postgres: PostgresServer, fault: str, closing_note: Callable[[str], None]
+):
+    client = replicas.new_account("100")
+    stranger = replicas.new_account("100")[0]
+    with witnesses_of(client) as witnesses:
+        wait_until_served(witnesses, 10)
+        began = time.time()
+        postgres.stop() if fault == "stopped" else postgres.pause()
+        try:
+            refused_as_unavailable(stranger)
+            # How long it is away is what is tested.
+            time.sleep(max(0.0, began + OUTAGE_SECONDS - time.time()))
+            during = [witness.served_after(began) for witness in witnesses]
+        finally:
+            postgres.start() if fault == "stopped" else postgres.resume()
+        wait_until_served(witnesses, 10)
+        eventually(lambda: status(stranger) == 200, "others are served again", 10)
+    failed = [(round(sight.began - began, 2), sight.replica, sight.text) for sight in failures(witnesses)]
+    assert not failed, f"seconds after the outage began, and what was said: {failed}"
+    assert min(during) >= 3, "each replica has served somebody without the database"
+    assert_booked_once(client[0], simulator, witnesses)
+    eventually(lambda: client[0].balance().reserved_nanos == 0, "leases return", 10)
+    closing_note(f"PostgreSQL {fault} for {OUTAGE_SECONDS} s: {sum(during)} requests served on leases, none failed")
+
+
+def status(account: Account) -> int:
+    with account.http() as http:
+        return http.post("/v1/chat/completions", json=body()).status_code
+
+
+def refused_as_unavailable(account: Account) -> None:
+    """A client of whom nothing is known here is told to come again."""
+    with account.http() as http:
+        answer = http.post("/v1/chat/completions", json=body())
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_nothing_is_admitted_where_nothing_can_be_kept(replicas: Replicas, postgres: PostgresServer):
+    """Neither the database nor the disk takes what a request cost: running answers end with an error."""
+    account, *_ = replicas.new_account()
+    gateway = replicas.all[0]
+    assert status(account) == 200
+    request = body(sim={"completion_tokens": 20, "chunks": 20, "chunk_ms": 100}, stream=True)
+    with account.http() as http, http.stream("POST", "/v1/chat/completions", json=request) as stream:
+        text = stream.iter_text()
+        first = next(text)
+        postgres.stop()
+        gateway.fill_disk()
+        try:
+            rest = first + "".join(text)
+            assert '"error"' in rest
+            assert "[DONE]" not in rest
+            eventually(lambda: gateway_health(gateway) == 503, "it is not ready", 20)
+            refused_as_unavailable(account)
+        finally:
+            gateway.empty_disk()
+            postgres.start()
+    eventually(lambda: gateway_health(gateway) == 200, "it is ready again", 20)
+    eventually(lambda: status(account) == 200, "it serves again", 20)
+    generation = json.loads(first.split("data: ", 1)[1].split("\n", 1)[0])["id"]
+    booked = eventually(
+        lambda: [event for event in account.events() if event.generation_id == generation], "it is booked", 30
+    )
+    assert len(booked) == 1
+
+
+def gateway_health(gateway: Gateway) -> int:
+    return httpx2.get(f"{gateway.url}/health", trust_env=False, timeout=10).status_code
+
+
+def redis_gauges(replicas: Replicas) -> set[str]:
+    lines = [line for gateway in replicas for line in gateway.metrics().splitlines()]
+    return {line.split()[-1] for line in lines if line.startswith("airouter_redis_up")}
+
+
+@pytest.mark.parametrize("fault", ["stopped", "hanging", "wiped"])
+def test_clients_do_not_feel_redis(replicas: Replicas, redis: RedisServer, fault: str):
+    client = replicas.new_account("100")
+    client[0].set_limit("requests_per_minute", 100_000)
+    logs = [len(gateway.log.read_text(errors="replace")) for gateway in replicas]
+    with witnesses_of(client) as witnesses:
+        wait_until_served(witnesses, 10)
+        assert redis_gauges(replicas) == {"1"}
+        break_off = {"stopped": redis.stop, "hanging": redis.pause, "wiped": redis.wipe}
+        break_off[fault]()
+        try:
+            wait_until_served(witnesses, 20)
+            if fault != "wiped":
+                eventually(lambda: redis_gauges(replicas) == {"0"}, "a metric says that Redis is away", 10)
+        finally:
+            {"stopped": redis.start, "hanging": redis.resume, "wiped": lambda: None}[fault]()
+        wait_until_served(witnesses, 10)
+        eventually(lambda: redis_gauges(replicas) == {"1"}, "a metric says that Redis is back", 10)
+    assert not failures(witnesses)
+    slowest = max(sight.seconds for witness in witnesses for sight in witness.seen)
+    assert slowest < UNFELT_SECONDS, f"a request took {slowest} s"
+    if fault != "wiped":
+        for gateway, length in zip(replicas, logs, strict=True):
+            assert "redis" in gateway.log.read_text(errors="replace")[length:].lower(), "the log says so"
+
+
+def test_a_replica_starts_without_redis(replicas: Replicas, redis: RedisServer):
+    """It counts for itself until Redis is there."""
+    account, *_ = replicas.new_account()
+    account.set_limit("requests_per_minute", 2)
+    gateway = replicas.all[0]
+    assert gateway.terminate() == 0
+    redis.stop()
+    try:
+        replicas.start_one(gateway)
+        assert [status(account) for _ in range(3)] == [200, 200, 429]
+    finally:
+        redis.start()
+    eventually(lambda: redis_gauges(replicas) == {"1"}, "it has found Redis", 10)
