@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build build-debug format lint tools test test-rust test-black-box bench
+.PHONY: help run build build-debug format lint tools test test-rust test-black-box soak bench
 
 VENV := $(CURDIR)/.venv
 # Node may have come with the Python packages.
@@ -52,6 +52,9 @@ test-rust: ## Run the tests of the crates, beside throw-away PostgreSQL and Redi
 
 test-black-box: build-debug ## Run the real program against the official Python and Node SDKs.
 	cd tests && ../scripts/with-services $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=10
+
+soak: ## Simulate the money core for MINUTES (60), with seeds that were never tried.
+	cargo run --locked --release --package airouter-simulation -- --first $$(date +%s) --minutes $(or $(MINUTES),60)
 
 bench: tools ## Measure it, on both databases, beside nginx and a bare pass-through; fails where it costs too much.
 	cargo build --locked --release --package airouter --bin airouter --package airouter-simulator --bin airouter-sim
