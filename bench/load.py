@@ -6,8 +6,9 @@ import threading
 import time
 from dataclasses import dataclass
 
-from machine import CpuSeconds, core_busy, cpu, resident_bytes
+from machine import CpuSeconds, core_busy, cpu, family_cpu_seconds, resident_bytes
 from programs import LOAD_CORE, PROXY_CORE, SIMULATOR, Target, clean_environment, on_core
+from settlement import Settlement, settlement
 
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant that answers briefly."},
@@ -70,6 +71,10 @@ class Outcome:
     foreign: float
     # Most memory that the target had resident.
     peak_bytes: int
+    # CPU seconds of the target's database server, if it has one here.
+    server: float | None
+    # What the target says about settlement, if it does.
+    settlement: Settlement | None
 
     @property
     def per_second(self) -> float:
@@ -104,6 +109,8 @@ class PeakMemory:
 def put_load(target: Target, shape: Shape) -> Outcome:
     """Runs the load to its end."""
     command = [SIMULATOR, "load", f"--target=127.0.0.1:{target.port}", f"--path={target.path}", *shape.flags()]
+    settled = None if target.metrics is None else settlement(target.metrics)
+    server = None if target.server is None else family_cpu_seconds(target.server)
     used = CpuSeconds(0.0, 0.0) if target.pid is None else cpu(target.pid)
     busy, began = core_busy(PROXY_CORE), time.monotonic()
     with PeakMemory(target.pid) as peak:
@@ -118,6 +125,8 @@ def put_load(target: Target, shape: Shape) -> Outcome:
         )
     elapsed, busy = time.monotonic() - began, core_busy(PROXY_CORE) - busy
     used = CpuSeconds(0.0, 0.0) if target.pid is None else cpu(target.pid) - used
+    server = None if target.server is None else family_cpu_seconds(target.server) - server
+    settled = None if target.metrics is None else settlement(target.metrics) - settled
     if done.returncode != 0:
         raise RuntimeError(f"the load generator failed:\n{done.stderr}")
     report = json.loads(done.stdout)
@@ -131,4 +140,6 @@ def put_load(target: Target, shape: Shape) -> Outcome:
         cpu=used,
         foreign=max(0.0, (busy - used.total) / elapsed),
         peak_bytes=peak.bytes,
+        server=server,
+        settlement=settled,
     )

@@ -64,6 +64,7 @@ class Measured:
     """All that was measured of one target under one load, run by run."""
 
     full: list[Outcome] = field(default_factory=list)
+    at_rate: list[Outcome] = field(default_factory=list)
     added_first_byte: list[Latency] = field(default_factory=list)
     added_last_byte: list[Latency] = field(default_factory=list)
 
@@ -104,8 +105,12 @@ def run_load(upstream: Target, targets: list[Target], load: Load, runs: int, sec
         turned = targets[first:] + targets[:first]
         for target in turned:
             measured[target.name].full.append(quietest(target, load.full(seconds)))
-        for target in turned if load.rate else []:
-            direct, through = put_load(upstream, load.at_rate()), put_load(target, load.at_rate())
+        if not load.rate:
+            continue
+        direct = put_load(upstream, load.at_rate())
+        for target in turned:
+            through = put_load(target, load.at_rate())
+            measured[target.name].at_rate.append(through)
             measured[target.name].added_first_byte.append(through.first_byte - direct.first_byte)
             measured[target.name].added_last_byte.append(through.last_byte - direct.last_byte)
     return measured

@@ -1,7 +1,6 @@
 """The programs of the benchmark: the simulated upstream and the targets, each pinned to its core."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,6 +19,11 @@ SIMULATOR = TARGET / "release" / "airouter-sim"
 LOAD_CORE = 0
 PROXY_CORE = 1
 MASTER_KEY = "sk-or-v1-simulated"
+# What would configure the programs.
+FOREIGN = (
+    *("AIROUTER_", "OPENROUTER_", "DATABASE_", "REDIS_", "TEST_", "ADMIN_", "SECRET_", "ENCRYPTION_"),
+    *("HTTPS_PROXY", "RUST_LOG"),
+)
 READY_SECONDS = 30
 STOP_SECONDS = 40
 
@@ -33,8 +37,7 @@ def free_port() -> int:
 
 def clean_environment(**settings: str) -> dict[str, str]:
     """This process's environment without what would configure the programs, plus `settings`."""
-    foreign = ("AIROUTER_", "OPENROUTER_", "DATABASE_", "ADMIN_", "SECRET_", "ENCRYPTION_", "HTTPS_PROXY", "RUST_LOG")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | settings
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | settings
 
 
 def on_core(core: int) -> Callable[[], None]:
@@ -52,6 +55,10 @@ class Target:
     key: str
     # The process that is measured; None is none: the upstream itself.
     pid: int | None
+    # Where it tells its metrics, if it does.
+    metrics: int | None = None
+    # The process of its database server, if it has one on this machine.
+    server: int | None = None
 
 
 class Programs:
@@ -59,19 +66,24 @@ class Programs:
 
     def __init__(self, work: Path):
         self.work = work
-        self._running: list[subprocess.Popen] = []
+        self._running: dict[int, subprocess.Popen] = {}
 
     def __enter__(self) -> "Programs":
         return self
 
     def __exit__(self, *_failure: object) -> None:
-        for program in reversed(self._running):
-            program.send_signal(signal.SIGTERM)
-            try:
-                program.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                program.kill()
-                program.wait()
+        for pid in reversed(list(self._running)):
+            self.stop(pid)
+
+    def stop(self, pid: int) -> None:
+        """Ends one of them."""
+        program = self._running.pop(pid)
+        program.send_signal(signal.SIGTERM)
+        try:
+            program.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
 
     def start(self, name: str, command: list, port: int, core: int, environment: dict[str, str] | None = None) -> int:
         """Starts a program and waits until it accepts connections; its process id. Its output is in `name`.log."""
@@ -85,7 +97,7 @@ class Programs:
                 env=environment or clean_environment(),
                 preexec_fn=on_core(core),
             )
-        self._running.append(program)
+        self._running[program.pid] = program
         deadline = time.monotonic() + READY_SECONDS
         while not self._accepts(port):
             if program.poll() is not None or time.monotonic() > deadline:
@@ -125,40 +137,3 @@ class Programs:
         command = [program, "-p", home, "-c", home / "nginx.conf", "-e", home / "error.log"]
         whole = Target("nginx", port, upstream.path, upstream.key, self.start("nginx", command, port, PROXY_CORE))
         return whole, replace(whole, port=stream_port)
-
-    def airouter(self, upstream: Target) -> Target:
-        """AI Router as an operator runs it, on one core, with a client that can pay."""
-        port, metrics = free_port(), free_port()
-        environment = self.airouter_environment() | {
-            "AIROUTER_LISTEN": f"127.0.0.1:{port}",
-            "AIROUTER_METRICS_LISTEN": f"127.0.0.1:{metrics}",
-            "AIROUTER_WORKER_THREADS": "1",
-            "OPENROUTER_BASE_URL": f"http://127.0.0.1:{upstream.port}/api/v1",
-            "OPENROUTER_MASTER_KEYS": MASTER_KEY,
-        }
-        pid = self.start("airouter", [AIROUTER, "serve"], port, PROXY_CORE, environment)
-        flags = ["--email=bench@example.com", "--name=Bench", "--credit=1000000"]
-        printed = self.airouter_command("provision-user", *flags).stdout
-        key = re.search(r"^AI_GATEWAY_API_KEY=(\S+)$", printed, re.MULTILINE)
-        if key is None:
-            raise RuntimeError("provision-user printed no key")
-        return Target("AI Router", port, "/v1/chat/completions", key[1], pid)
-
-    def airouter_environment(self) -> dict[str, str]:
-        """Where AI Router keeps its data in this benchmark."""
-        return clean_environment(AIROUTER_DATA_DIR=str(self.work / "data"))
-
-    def airouter_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command of AI Router on the data of this benchmark; it must succeed."""
-        done = subprocess.run(
-            [AIROUTER, *arguments],
-            env=self.airouter_environment(),
-            cwd=self.work,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"airouter {arguments[0]} failed:\n{done.stdout}{done.stderr}")
-        return done
