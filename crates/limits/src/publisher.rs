@@ -1,6 +1,6 @@
 //! The work beside requests: posts what was counted, and tells what others have.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -151,12 +151,12 @@ impl<B: Board> Publisher<B> {
 
     async fn exchange(&mut self, batch: &[Arc<Entry>]) -> Result<(), Unreachable> {
         let (now, replicas) = ((self.clock)(), self.sharing.replicas());
-        let (posted, posts): (Vec<_>, Vec<_>) = batch
-            .iter()
+        let (posted, posts): (Vec<_>, Vec<_>) = distinct(batch)
+            .into_iter()
             .filter_map(|entry| {
                 let State { counters, share } = &mut *entry.lock();
                 let share = share.as_mut()?;
-                // What was in both queues has been posted.
+                // What was in a queue for long may have been posted from the other.
                 (share.queued > Queued::No)
                     .then(|| (entry, share.post(entry.key, counters, replicas, now)))
             })
@@ -238,6 +238,16 @@ impl<B: Board> Publisher<B> {
             tracing::warn!(%error, "Redis is away: this replica counts rates by itself");
         }
     }
+}
+
+/// Each counters once, though they may be in both queues: posted again before the first answer is there, they would take
+/// back what that grants.
+fn distinct(batch: &[Arc<Entry>]) -> Vec<&Arc<Entry>> {
+    let mut seen = HashSet::with_capacity(batch.len());
+    batch
+        .iter()
+        .filter(|entry| seen.insert(Arc::as_ptr(entry)))
+        .collect()
 }
 
 #[cfg(test)]
