@@ -1,6 +1,7 @@
 """Fixtures: one simulated upstream, and one gateway on each store, for each test module; new clients for each test."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,21 +19,31 @@ Store = Callable[[], contextlib.AbstractContextManager[Database | None]]
 BUSY = {
     "test_changes",
     "test_durability",
+    "test_fleet",
     "test_many_faults",
     "test_many_streams",
     "test_money_races",
     "test_outages",
+    "test_recovery",
     "test_replica_lives",
     "test_replica_races",
     "test_shared_limits",
 }
 CLOSING_NOTE = "closing note"
+TABLE_ROW = "row of "
 
 
 @pytest.fixture
 def closing_note(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Says something after all tests, beside their count."""
     return lambda text: record_property(CLOSING_NOTE, text)
+
+
+@pytest.fixture
+def table_row(record_property: Callable[[str, object], None]) -> Callable[[str, str], None]:
+    """Adds a row to a table, by its title, that many tests make, in whichever processes; each row is shown with its
+    count."""
+    return lambda title, row: record_property(TABLE_ROW + title, row)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,9 +63,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "call"
     ]
-    for name, note in (shown for report in calls for shown in report.user_properties):
+    shown = [told for report in calls for told in report.user_properties]
+    for name, note in shown:
         if name == CLOSING_NOTE:
             terminalreporter.write_line(note)
+    rows = Counter((name.removeprefix(TABLE_ROW), row) for name, row in shown if name.startswith(TABLE_ROW))
+    for title in sorted({title for title, _ in rows}):
+        terminalreporter.write_line(f"{title}, and how often")
+        for row in sorted(row for of, row in rows if of == title):
+            terminalreporter.write_line(f"{row} {rows[title, row]:>4}")
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from harness import trace
 from harness.database import Database
 from harness.gateway import Gateway
 from harness.load import ended, put_load, wait_for_more
-from harness.marks import ON_SQLITE
 from harness.polling import eventually
 from harness.postgres_database import Servers, new_database
 from harness.reconcile import reconcile
+from harness.replicas import revive
 from harness.requests import chat
 from harness.simulator import Simulator
 
@@ -40,8 +40,6 @@ def mortal(tmp_path: Path, simulator: Simulator, own_database: Database | None) 
         gateway.child.kill()
 
 
-# Replicas on PostgreSQL are killed in test_many_faults.py.
-@ON_SQLITE
 @pytest.mark.timeout(600)
 def test_kills_lose_nothing(mortal: Gateway, simulator: Simulator, tmp_path: Path, closing_note: Callable[[str], None]):
     gateway = mortal
@@ -58,7 +56,7 @@ def test_kills_lose_nothing(mortal: Gateway, simulator: Simulator, tmp_path: Pat
             time.sleep(moments.random() * 2.5)
             kills.append(time.time())
             gateway.child.kill()
-            gateway.start()
+            revive(gateway)
         wait_for_more(loads, 200)
         for load in loads:
             load.stop()

@@ -4,15 +4,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from harness.gateway import Account, Gateway
-from harness.money import price_of
+from harness.money import cost_of, nanos, price_of, usd
 from harness.polling import eventually
 from harness.postgres import PostgresServer, running_postgres
-from harness.postgres_database import Servers
+from harness.postgres_database import Servers, new_database
 from harness.redis import RedisServer, running_redis
 from harness.replicas import Replicas
 from harness.requests import body
@@ -78,6 +79,48 @@ def test_requests_go_on_while_the_database_is_away(
     closing_note(f"PostgreSQL {fault} for {OUTAGE_SECONDS} s: {sum(during)} requests served on leases, none failed")
 
 
+@pytest.mark.timeout(120)
+def test_a_stream_that_began_in_an_outage_and_was_killed_in_it_is_found(
+    tmp_path: Path, simulator: Simulator, postgres: PostgresServer, servers: Servers
+):
+    """Nobody but the local disk knows of it: what it cost is booked as a loss when all is back."""
+    with new_database(servers) as database:
+        replicas = Replicas(tmp_path, simulator, database, 1)
+        [gateway] = replicas
+        try:
+            replicas.start()
+            [account] = replicas.new_account()
+            assert status(account) == 200
+            postgres.stop()
+            try:
+                generation = cut_stream(gateway, account)
+            finally:
+                postgres.start()
+            assert generation not in [row[1] for row in database.pending()], "the database knew of it"
+            replicas.revive(gateway)
+            [_, cut] = account.settled(2)
+            assert cut.generation_id == generation
+            assert (cut.loss_reason, cut.charged_nanos) == ("crash", 0)
+            assert cut.cost_nanos == cost_of(simulator.generation(generation).cost) > 0
+            replicas.stop()
+        finally:
+            replicas.kill()
+
+
+def cut_stream(gateway: Gateway, account: Account) -> str:
+    """Kills the gateway in the middle of a stream which is on record on its disk; the stream's generation."""
+    slow = {"completion_tokens": 200, "chunks": 200, "chunk_ms": 100}
+    request = body(sim=slow, stream=True)
+    spooled = gateway.metric("airouter_spooled_batches")
+    with account.http() as http, http.stream("POST", "/v1/chat/completions", json=request) as stream:
+        assert stream.status_code == 200
+        lines = stream.iter_lines()
+        event = next(line for line in lines if line.startswith("data: "))
+        eventually(lambda: gateway.metric("airouter_spooled_batches") > spooled, "it is on record", 20)
+        gateway.child.kill()
+    return json.loads(event.removeprefix("data: "))["id"]
+
+
 def status(account: Account) -> int:
     with account.http() as http:
         return http.post("/v1/chat/completions", json=body()).status_code
@@ -89,6 +132,68 @@ def refused_as_unavailable(account: Account) -> None:
         answer = http.post("/v1/chat/completions", json=body())
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("usage", [{}, {"usage": "none", "generation_delay_ms": 2000}], ids=["with", "without"])
+def test_a_client_with_its_answer_pays_although_its_replica_was_given_up(
+    replicas: Replicas, simulator: Simulator, postgres: PostgresServer, usage: dict
+):
+    """Its usage, or that this is not known, is spooled; another replica books a loss before that lands."""
+    account, other, *_ = replicas.new_account()
+    gateway, heir, *_ = replicas
+    corrected = 'airouter_loss_corrections_total{reason="crash"}'
+    before = {replica.data: replica.metric(corrected) for replica in replicas}
+    lost_before = balance_of_loss(replicas)
+    sim = {"completion_tokens": 20, "chunks": 20, "chunk_ms": 100} | usage
+    with account.http() as http, http.stream("POST", "/v1/chat/completions", json=body(sim=sim, stream=True)) as stream:
+        eventually(lambda: in_flight(replicas, account), "the request is on record")
+        postgres.stop()
+        try:
+            assert "".join(stream.iter_text()).endswith("data: [DONE]\n\n")
+            gateway.child.kill()
+        finally:
+            postgres.start()
+    eventually(lambda: status(other) == 200, "the others are back", 20)
+    replicas.let_leases_lapse(gateway)
+    lost = eventually(lambda: [event for event in account.events() if event.loss_reason], "the loss is booked", 30)
+    [generation] = [event.generation_id for event in lost]
+    billed = simulator.generations()[generation].cost
+    assert [(event.loss_reason, event.charged_nanos) for event in lost] == [("crash", 0)]
+    assert balance_of_loss(replicas) - lost_before == cost_of(billed) > 0
+    paid = account.balance().balance_nanos
+
+    replicas.start_one(gateway)
+    eventually(lambda: corrections(replicas, generation), "the loss is corrected", 30)
+    assert corrections(replicas, generation) == [(price_of(billed), cost_of(billed))]
+    assert paid - account.balance().balance_nanos == price_of(billed)
+    assert balance_of_loss(replicas) == lost_before
+    eventually(lambda: not replicas.database.pending(), "nothing is open", 30)
+    # The process that was killed began to count anew.
+    counted = [replica.metric(corrected) - (replica is not gateway) * before[replica.data] for replica in replicas]
+    assert sum(counted) == 1
+    told = "its client had its answer, and is billed"
+    eventually(lambda: any(told in replica.log_text() for replica in replicas), "it is told")
+    with other.http() as http:
+        shown = http.get("/api/v1/generation", params={"id": generation}).json()["data"]
+    assert nanos(usd(str(shown["total_cost"]))) == price_of(billed)
+    assert heir.command("ledger", "verify").splitlines()[3] == "findings=0"
+
+
+def in_flight(replicas: Replicas, account: Account) -> bool:
+    return any(
+        generation is not None and details["request"]["payer"] == str(account.id)
+        for _, generation, details in replicas.database.pending()
+    )
+
+
+def balance_of_loss(replicas: Replicas) -> int:
+    rows = replicas.database.rows("SELECT balance_nanos FROM ledger_accounts WHERE kind = 'loss_crash'")
+    return sum(balance for (balance,) in rows)
+
+
+def corrections(replicas: Replicas, generation: str) -> list[tuple]:
+    query = "SELECT charged_nanos, cost_nanos FROM request_corrections WHERE generation_id = ?"
+    return replicas.database.rows(query, generation)
 
 
 def test_nothing_is_admitted_where_nothing_can_be_kept(replicas: Replicas, postgres: PostgresServer):

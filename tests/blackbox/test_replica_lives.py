@@ -1,6 +1,7 @@
 """Replicas that start together, die, fall silent and wake, and a database that comes back older."""
 
 import contextlib
+import json
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -152,24 +153,88 @@ def test_a_database_that_is_older_than_before_is_noticed(mortals: Replicas, serv
     client = mortals.new_account()
     assert [status(account) for account in client] == [200] * 3
     client[0].settled(3)
-    original = urlsplit(mortals.database.url).path.removeprefix("/")
-    backup = f"{original}_backup"
-    with nobody_connected(servers, original):
-        at_server(servers, "CREATE DATABASE {} TEMPLATE {}", backup, original)
+    backup = take_backup(mortals, servers)
     eventually(lambda: [status(account) for account in client] == [200] * 3, "served again", 20)
     later = len(client[0].events())
     assert later > 3
+    with in_its_place(mortals, servers, backup):
+        for gateway in mortals:
+            notices_that_it_is_older(gateway)
+        eventually(lambda: [status(account) for account in client] == [200] * 3, "served again", 20)
+        mortals.stop()
+        events = client[0].events()
+        assert len({event.generation_id for event in events}) == len(events)
+
+
+def test_an_older_database_that_others_have_written_to_is_noticed(mortals: Replicas, servers: Servers):
+    """While one replica sleeps, others find a backup in the database's place, and write past the last transaction that
+    the sleeper has seen. When it wakes, it says that what it had seen is gone; all books add up."""
+    sleeper, *others = mortals
+    asleep, *awake = client = mortals.new_account()
+    assert [status(account) for account in client] == [200] * 3
+    backup = take_backup(mortals, servers)
+    eventually(lambda: [status(account) for account in client] == [200] * 3, "served again", 20)
+    assert [status(account) for account in client] == [200] * 3
+    seen = newest(mortals.database)
+    eventually(lambda: seen_by(sleeper) == seen, "the sleeper has seen the last transaction")
+    sleeper.child.signal(signal.SIGSTOP)
+    with in_its_place(mortals, servers, backup):
+        for gateway in others:
+            notices_that_it_is_older(gateway)
+
+        def write_on() -> bool:
+            return [status(account) for account in awake] == [200] * 2 and newest(mortals.database) > seen + 1
+
+        eventually(write_on, "others have written past it", 20)
+        sleeper.child.signal(signal.SIGCONT)
+        notices_that_it_is_older(sleeper)
+        eventually(lambda: status(asleep) == 200, "served again", 20)
+        mortals.stop()
+
+
+def take_backup(replicas: Replicas, servers: Servers) -> str:
+    """A copy of the database as it is; its name."""
+    original = name_of(replicas)
+    backup = f"{original}_backup"
+    with nobody_connected(servers, original):
+        at_server(servers, "CREATE DATABASE {} TEMPLATE {}", backup, original)
+    return backup
+
+
+@contextlib.contextmanager
+def in_its_place(replicas: Replicas, servers: Servers, backup: str) -> Iterator[None]:
+    """Puts a backup in the place of the database, which is lost."""
+    original = name_of(replicas)
     with nobody_connected(servers, original):
         at_server(servers, "ALTER DATABASE {} RENAME TO {}", original, f"{original}_lost")
         at_server(servers, "ALTER DATABASE {} RENAME TO {}", backup, original)
     try:
-        for gateway in mortals:
-            eventually(lambda gateway=gateway: "older" in gateway.log_text(), "it says that the database is older", 20)
-        eventually(lambda: [status(account) for account in client] == [200] * 3, "served again", 20)
-        assert len({event.generation_id for event in client[0].events()}) == len(client[0].events())
+        yield
     finally:
-        mortals.kill()
+        replicas.kill()
         at_server(servers, "DROP DATABASE {} WITH (FORCE)", f"{original}_lost")
+
+
+def name_of(replicas: Replicas) -> str:
+    return urlsplit(replicas.database.url).path.removeprefix("/")
+
+
+def newest(database: PostgresDatabase) -> int:
+    [(number,)] = database.rows("SELECT max(id) FROM ledger_transactions")
+    return number
+
+
+def seen_by(gateway: Gateway) -> int | None:
+    """The last transaction that a replica remembers; none before it has seen one."""
+    newest = json.loads((gateway.data / "ledger_position.json").read_text())["newest"]
+    return newest and newest["number"]
+
+
+def notices_that_it_is_older(gateway: Gateway) -> None:
+    alarm = 'airouter_alarms_total{kind="database_older"}'
+    eventually(lambda: gateway.metric(alarm) == 1, "it raises the alarm that the database is older", 20)
+    # The log names the data directory too, and with it this test.
+    assert gateway.log_text().count("the database is older than it was") == 1
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 mod credit;
 mod demo;
 mod ledger;
+mod master_accounts;
 mod migrate;
 mod provision_user;
 mod serve;
@@ -39,6 +40,9 @@ enum Command {
     /// Look at the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Look at and change the operator's accounts at upstreams.
+    #[command(subcommand, after_help = master_accounts::HELP)]
+    MasterAccounts(master_accounts::Command),
     /// Bring the database's schema to this version.
     #[command(after_help = migrate::HELP)]
     Migrate,
@@ -75,6 +79,7 @@ impl CommandLine {
             Command::ProvisionUser(_)
             | Command::Credit(_)
             | Command::Ledger(_)
+            | Command::MasterAccounts(_)
             | Command::Migrate
             | Command::SimulateUpstream(_) => "warn",
         }
@@ -102,6 +107,7 @@ impl CommandLine {
             Command::Ledger(LedgerCommand::BookRefused) => {
                 ledger::book_refused(&context.config).await
             }
+            Command::MasterAccounts(command) => master_accounts::run(command, &context).await,
             Command::Migrate => migrate::run(&context.config).await,
             Command::SimulateUpstream(arguments) => simulate_upstream::run(arguments).await,
         }

@@ -1,5 +1,6 @@
 //! Configuration: environment variables, validated whole before anything starts.
 
+mod connections;
 mod environment;
 mod listeners;
 mod process;
@@ -13,13 +14,17 @@ mod web_address;
 
 use std::fmt;
 
+use airouter_proxy::answer_headers::AnswerHeaders;
+use airouter_proxy::gateway::ProxyProtocol;
+
+pub(crate) use connections::{CertificateFiles, Connections};
 pub(crate) use environment::{Environment, Faults};
 pub(crate) use listeners::{Listeners, reachable};
 pub(crate) use process::Process;
 pub(crate) use secrets::Secrets;
 pub(crate) use settings::table as settings_table;
 pub(crate) use storage::{DatabaseAddress, Storage};
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Upstream, is_key};
 
 use environment::Reader;
 
@@ -28,6 +33,8 @@ use environment::Reader;
 pub(crate) struct Config {
     /// Where clients and Prometheus connect.
     pub(crate) listeners: Listeners,
+    /// How clients connect.
+    pub(crate) connections: Connections,
     /// Where things are kept.
     pub(crate) storage: Storage,
     /// The upstream and the operator's accounts there.
@@ -65,6 +72,7 @@ impl Config {
         let mut reader = Reader::new(environment);
         let config = Self {
             listeners: Listeners::read(&mut reader),
+            connections: Connections::read(&mut reader),
             storage: Storage::read(&mut reader),
             upstream: Upstream::read(&mut reader),
             secrets: Secrets::read(&mut reader),
@@ -80,6 +88,7 @@ impl fmt::Display for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             listeners,
+            connections,
             storage,
             upstream,
             secrets,
@@ -89,6 +98,10 @@ impl fmt::Display for Config {
         let set = |is_set: bool| if is_set { "(set)" } else { "(not set)" };
         let or_unset =
             |text: &Option<String>| text.clone().unwrap_or_else(|| "(not set)".to_owned());
+        let chain = connections
+            .tls
+            .as_ref()
+            .map(|files| files.chain.display().to_string());
         let discount = upstream
             .discount_or_default()
             .map(|discount| discount.fraction() * rust_decimal::Decimal::ONE_HUNDRED);
@@ -96,6 +109,27 @@ impl fmt::Display for Config {
             ("AIROUTER_LISTEN", listeners.clients.to_string()),
             ("AIROUTER_METRICS_LISTEN", listeners.metrics.to_string()),
             ("AIROUTER_PUBLIC_URL", or_unset(&listeners.public_url)),
+            ("AIROUTER_TLS_CERT", or_unset(&chain)),
+            (
+                "AIROUTER_TRUSTED_PROXIES",
+                or_unset(&connections.proxies_as_text()),
+            ),
+            (
+                "AIROUTER_PROXY_PROTOCOL",
+                match connections.proxy_protocol {
+                    ProxyProtocol::Off => "off",
+                    ProxyProtocol::Required => "on",
+                }
+                .to_owned(),
+            ),
+            (
+                "AIROUTER_CONNECTIONS_PER_ADDRESS",
+                or_unset(&connections.per_address.map(|most| most.to_string())),
+            ),
+            (
+                "AIROUTER_IDLE_SECONDS",
+                connections.idle.as_secs().to_string(),
+            ),
             ("AIROUTER_DATA_DIR", storage.data_dir.display().to_string()),
             ("DATABASE_URL", storage.database.to_string()),
             ("REDIS_URL", set(storage.redis.is_some()).to_owned()),
@@ -126,6 +160,14 @@ impl fmt::Display for Config {
             (
                 "AIROUTER_MAX_BODY_BYTES",
                 listeners.max_body_bytes.to_string(),
+            ),
+            (
+                "AIROUTER_ANSWER_HEADERS",
+                match listeners.answer_headers {
+                    AnswerHeaders::On => "on",
+                    AnswerHeaders::Off => "off",
+                }
+                .to_owned(),
             ),
             (
                 "AIROUTER_WORKER_THREADS",

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod catalog;
+mod certificate;
 mod clock;
 mod commands;
 mod config;

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use airouter_auth::{EncryptionKeys, SealContext};
 use airouter_billing::{MasterAccountId, Timestamp};
-use airouter_store::master_accounts::{MasterAccount, MasterAccountStatus};
+use airouter_store::master_accounts::{
+    MasterAccount, MasterAccountChange, MasterAccountKey, MasterAccountStatus, NewMasterAccount,
+    SealedKey, UpstreamKind,
+};
 use airouter_store::{Store, StoreError};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret, SecretString};
@@ -12,12 +15,14 @@ use uuid::Uuid;
 
 use crate::config::Upstream;
 
-/// A master account with its key in the clear.
+/// A master account with its keys in the clear.
 pub(crate) struct OpenedMasterAccount {
-    /// The account. Where its key is in the environment, so are its address and, if it was said, its discount.
+    /// The account. Where one of its keys is in the environment, so are its address and, if it was said, its discount.
     pub(crate) account: MasterAccount,
-    /// Its key.
-    pub(crate) key: SecretString,
+    /// Its inference keys by their ids: at least one.
+    pub(crate) keys: Vec<(Uuid, SecretString)>,
+    /// Its management key.
+    pub(crate) management_key: Option<SecretString>,
 }
 
 /// Stores the environment's keys that are new, and tells which accounts serve and which stored ones the environment
@@ -29,24 +34,27 @@ pub(crate) async fn synchronize(
     at: Timestamp,
 ) -> anyhow::Result<Vec<OpenedMasterAccount>> {
     add_new(store, encryption, upstream, at).await?;
+    assign_management_keys(store, encryption, upstream).await?;
     let mut opened = opened(store, encryption, upstream).await?;
-    opened.retain(|opened| opened.account.status == MasterAccountStatus::Active);
+    opened.retain(|opened| opened.account.status != MasterAccountStatus::Paused);
     if opened.is_empty() {
         tracing::warn!("there is no master account: set OPENROUTER_MASTER_KEYS");
     }
-    for OpenedMasterAccount { account, key } in &opened {
+    for OpenedMasterAccount { account, keys, .. } in &opened {
+        let preview = keys.first().map(|(_, key)| preview(key));
         tracing::info!(
             name = account.name,
-            key = preview(key),
+            key = preview,
+            keys = keys.len(),
             base_url = account.base_url,
             discount = %account.discount.fraction(),
             basis = account.discount.basis().name(),
             "master account"
         );
-        if in_environment(account, upstream).is_none() {
+        if !is_in_environment(account, upstream) {
             tracing::warn!(
                 name = account.name,
-                key = preview(key),
+                key = preview,
                 "a stored master account is not in OPENROUTER_MASTER_KEYS; it serves all the same"
             );
         }
@@ -54,7 +62,7 @@ pub(crate) async fn synchronize(
     Ok(opened)
 }
 
-/// All accounts, opened, also those that are paused.
+/// All accounts that have a key which can be opened, also those that are paused.
 pub(crate) async fn opened(
     store: &dyn Store,
     encryption: &EncryptionKeys,
@@ -63,7 +71,8 @@ pub(crate) async fn opened(
     let stored = store.master_accounts().await?;
     Ok(stored
         .into_iter()
-        .filter_map(|account| open(account, encryption, upstream))
+        .map(|account| open(account, encryption, upstream))
+        .filter(|opened| !opened.keys.is_empty())
         .collect())
 }
 
@@ -76,26 +85,22 @@ async fn add_new(
     let stored = store.master_accounts().await?;
     let mut names: Vec<String> = stored.iter().map(|account| account.name.clone()).collect();
     for key in &upstream.master_keys {
-        let fingerprint = fingerprint(key);
-        if stored
-            .iter()
-            .any(|account| account.key_fingerprint == fingerprint)
-        {
+        if stored.iter().any(|account| has_key(account, key)) {
             continue;
         }
-        let id = MasterAccountId::new(Uuid::now_v7());
         let name = free_name(&names);
         names.push(name.clone());
-        let account = MasterAccount {
+        let discount = upstream
+            .discount_or_default()
+            .context("the default discount is no discount")?;
+        let id = MasterAccountId::new(Uuid::now_v7());
+        let account = NewMasterAccount {
             id,
             name,
+            kind: UpstreamKind::OpenRouter,
             base_url: upstream.base_url.clone(),
-            key: encryption.seal(key, &context(&id.to_string()))?,
-            key_fingerprint: fingerprint,
-            discount: upstream
-                .discount_or_default()
-                .context("the default discount is no discount")?,
-            status: MasterAccountStatus::Active,
+            key: seal_key(encryption, id, id.get(), key)?.key,
+            discount,
         };
         match store.add_master_account(&account, at).await {
             Ok(()) => tracing::info!(name = account.name, "a new master account"),
@@ -107,44 +112,155 @@ async fn add_new(
     Ok(())
 }
 
+/// The n-th management key of the environment is that of its n-th master key's account, if there are as many.
+async fn assign_management_keys(
+    store: &dyn Store,
+    encryption: &EncryptionKeys,
+    upstream: &Upstream,
+) -> anyhow::Result<()> {
+    let management_keys = &upstream.management_keys;
+    if management_keys.is_empty() {
+        return Ok(());
+    }
+    if management_keys.len() != upstream.master_keys.len() {
+        tracing::warn!(
+            "OPENROUTER_PROVISIONING_KEY has not as many keys as OPENROUTER_MASTER_KEYS, and nobody knows whose they are: \
+             assign them with airouter master-accounts set --management-key"
+        );
+        return Ok(());
+    }
+    let stored = store.master_accounts().await?;
+    for (key, management_key) in upstream.master_keys.iter().zip(management_keys) {
+        let Some(account) = stored.iter().find(|account| has_key(account, key)) else {
+            continue;
+        };
+        let known = account.management_key.as_ref();
+        if known.is_none_or(|known| known.fingerprint != fingerprint(management_key)) {
+            let sealed = seal_management_key(encryption, account.id, management_key)?;
+            let change = MasterAccountChange::ManagementKey(Some(sealed));
+            store.change_master_account(account.id, &[change]).await?;
+        }
+    }
+    Ok(())
+}
+
 fn open(
     mut account: MasterAccount,
     encryption: &EncryptionKeys,
     upstream: &Upstream,
-) -> Option<OpenedMasterAccount> {
-    if let Some(key) = in_environment(&account, upstream).cloned() {
+) -> OpenedMasterAccount {
+    if is_in_environment(&account, upstream) {
         account.base_url.clone_from(&upstream.base_url);
         account.discount = upstream.discount.unwrap_or(account.discount);
-        return Some(OpenedMasterAccount { account, key });
     }
-    match encryption.open(&account.key, &context(&account.id.to_string())) {
-        Ok(key) => Some(OpenedMasterAccount { account, key }),
-        Err(error) => {
-            tracing::error!(name = account.name, %error, "the key of a master account can't be opened");
-            None
-        }
-    }
-}
-
-/// The key of an account, if the environment names it.
-fn in_environment<'a>(account: &MasterAccount, upstream: &'a Upstream) -> Option<&'a SecretString> {
-    upstream
-        .master_keys
+    let keys = account
+        .keys
         .iter()
-        .find(|key| fingerprint(key) == account.key_fingerprint)
+        .filter_map(|key| Some((key.id, open_key(&account, key, encryption, upstream)?)))
+        .collect();
+    let management_key = account.management_key.as_ref().and_then(|key| {
+        let row = account.id.to_string();
+        let opened = encryption.open(&key.sealed, &management_context(&row));
+        opened
+            .inspect_err(|error| {
+                tracing::error!(name = account.name, %error, "the management key of a master account can't be opened");
+            })
+            .ok()
+    });
+    OpenedMasterAccount {
+        account,
+        keys,
+        management_key,
+    }
 }
 
-/// Where the key of a master account is stored; it opens nowhere else.
-const fn context(row: &str) -> SealContext<'_> {
+/// A key in the clear: the environment's own, if it is there, else the stored one.
+fn open_key(
+    account: &MasterAccount,
+    key: &MasterAccountKey,
+    encryption: &EncryptionKeys,
+    upstream: &Upstream,
+) -> Option<SecretString> {
+    let is_this = |known: &&SecretString| fingerprint(known) == key.key.fingerprint;
+    if let Some(known) = upstream.master_keys.iter().find(is_this) {
+        return Some(known.clone());
+    }
+    let row = key.id.to_string();
+    encryption
+        .open(&key.key.sealed, &key_context(account.id, key.id, &row))
+        .inspect_err(|error| {
+            tracing::error!(name = account.name, %error, "a key of a master account can't be opened");
+        })
+        .ok()
+}
+
+/// Whether the environment names one of its keys.
+pub(crate) fn is_in_environment(account: &MasterAccount, upstream: &Upstream) -> bool {
+    upstream.master_keys.iter().any(|key| has_key(account, key))
+}
+
+fn has_key(account: &MasterAccount, key: &SecretString) -> bool {
+    let fingerprint = fingerprint(key);
+    account
+        .keys
+        .iter()
+        .any(|known| known.key.fingerprint == fingerprint)
+}
+
+/// Seals an inference key of an account; the first one has the account's id.
+pub(crate) fn seal_key(
+    encryption: &EncryptionKeys,
+    account: MasterAccountId,
+    id: Uuid,
+    key: &SecretString,
+) -> anyhow::Result<MasterAccountKey> {
+    let row = id.to_string();
+    let sealed = encryption.seal(key, &key_context(account, id, &row))?;
+    Ok(MasterAccountKey {
+        id,
+        key: SealedKey {
+            sealed,
+            fingerprint: fingerprint(key),
+        },
+    })
+}
+
+/// Seals the management key of an account.
+pub(crate) fn seal_management_key(
+    encryption: &EncryptionKeys,
+    account: MasterAccountId,
+    key: &SecretString,
+) -> anyhow::Result<SealedKey> {
+    let row = account.to_string();
+    Ok(SealedKey {
+        sealed: encryption.seal(key, &management_context(&row))?,
+        fingerprint: fingerprint(key),
+    })
+}
+
+/// Where a key is stored; it opens nowhere else. The first key of an account is in the account's own row.
+fn key_context(account: MasterAccountId, id: Uuid, row: &str) -> SealContext<'_> {
     SealContext {
-        table: "master_accounts",
+        table: if id == account.get() {
+            "master_accounts"
+        } else {
+            "master_account_keys"
+        },
         column: "sealed_key",
         row,
     }
 }
 
+const fn management_context(row: &str) -> SealContext<'_> {
+    SealContext {
+        table: "master_accounts",
+        column: "sealed_management_key",
+        row,
+    }
+}
+
 /// SHA-256 of a key in hex, to recognize it.
-fn fingerprint(key: &SecretString) -> String {
+pub(crate) fn fingerprint(key: &SecretString) -> String {
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.expose_secret().as_bytes());
     digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
@@ -155,7 +271,7 @@ fn fingerprint(key: &SecretString) -> String {
 }
 
 /// `sk-or-v1-…xyz`: enough to recognize a key, too little to use it.
-fn preview(key: &SecretString) -> String {
+pub(crate) fn preview(key: &SecretString) -> String {
     let text = key.expose_secret();
     let start = text.get(..9).unwrap_or_default();
     let end = text.get(text.len().saturating_sub(3)..).unwrap_or_default();
@@ -166,7 +282,7 @@ fn preview(key: &SecretString) -> String {
     }
 }
 
-fn free_name(taken: &[String]) -> String {
+pub(crate) fn free_name(taken: &[String]) -> String {
     (1..)
         .map(|number| format!("openrouter-{number}"))
         .find(|name| !taken.contains(name))
@@ -177,7 +293,10 @@ fn free_name(taken: &[String]) -> String {
 mod tests {
     use super::*;
 
+    use std::time::Duration;
+
     use airouter_billing::{Discount, DiscountBasis};
+    use airouter_store::MasterAccounts as _;
     use airouter_store_sqlite::{OpenMode, SqliteStore};
     use rust_decimal::Decimal;
 
@@ -191,9 +310,12 @@ mod tests {
         Upstream {
             base_url: "http://upstream/api/v1".to_owned(),
             master_keys: keys.iter().map(|key| SecretString::from(*key)).collect(),
+            management_keys: Vec::new(),
             discount: None,
             default_model: None,
             https_proxy: None,
+            stream_headers: Duration::from_secs(30),
+            credit_every: Duration::from_secs(60),
         }
     }
 
@@ -205,7 +327,12 @@ mod tests {
     fn names(opened: &[OpenedMasterAccount]) -> Vec<(&str, &str)> {
         opened
             .iter()
-            .map(|opened| (opened.account.name.as_str(), opened.key.expose_secret()))
+            .map(|opened| {
+                (
+                    opened.account.name.as_str(),
+                    opened.keys[0].1.expose_secret(),
+                )
+            })
             .collect()
     }
 
@@ -266,5 +393,62 @@ mod tests {
         assert_eq!(free_name(&[]), "openrouter-1");
         let taken = ["openrouter-1".to_owned(), "openrouter-3".to_owned()];
         assert_eq!(free_name(&taken), "openrouter-2");
+    }
+
+    #[tokio::test]
+    async fn management_keys_belong_to_master_keys_of_the_same_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, encryption) = (store(&directory).await, encryption());
+        let managed = |management: &[&str]| Upstream {
+            management_keys: management
+                .iter()
+                .map(|key| SecretString::from(*key))
+                .collect(),
+            ..upstream(&["key-a", "key-b"])
+        };
+        let management = |opened: &[OpenedMasterAccount]| -> Vec<Option<String>> {
+            let text = |key: &SecretString| key.expose_secret().to_owned();
+            let of = |opened: &OpenedMasterAccount| opened.management_key.as_ref().map(text);
+            opened.iter().map(of).collect()
+        };
+        let opened = synchronize(&store, &encryption, &managed(&["one"]), AT).await;
+        assert_eq!(management(&opened.unwrap()), [None, None]);
+        for keys in [["one", "two"], ["one", "three"]] {
+            let opened = synchronize(&store, &encryption, &managed(&keys), AT).await;
+            let expected = keys.map(|key| Some(key.to_owned()));
+            assert_eq!(management(&opened.unwrap()), expected);
+        }
+        let opened = synchronize(&store, &encryption, &managed(&[]), AT).await;
+        assert_eq!(management(&opened.unwrap())[1].as_deref(), Some("three"));
+    }
+
+    #[tokio::test]
+    async fn a_second_key_opens_in_its_own_row_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, encryption) = (store(&directory).await, encryption());
+        let upstream = upstream(&["key-a"]);
+        let opened_first = synchronize(&store, &encryption, &upstream, AT).await;
+        let account = opened_first.unwrap()[0].account.id;
+        let second = seal_key(&encryption, account, Uuid::now_v7(), &"key-b".into()).unwrap();
+        let moved = MasterAccountKey {
+            id: Uuid::now_v7(),
+            key: SealedKey {
+                fingerprint: "elsewhere".to_owned(),
+                ..second.key.clone()
+            },
+        };
+        for key in [&second, &moved] {
+            store
+                .add_master_account_key(account, key, AT)
+                .await
+                .unwrap();
+        }
+        let opened = opened(&store, &encryption, &upstream).await.unwrap();
+        let keys: Vec<_> = opened[0]
+            .keys
+            .iter()
+            .map(|(_, key)| key.expose_secret())
+            .collect();
+        assert_eq!(keys, ["key-a", "key-b"]);
     }
 }

@@ -31,17 +31,9 @@ impl MasterSource for StoredMasters {
         let (mut serving, mut resting) = (Vec::new(), Vec::new());
         for opened in opened {
             let (name, status) = (opened.account.name.clone(), opened.account.status);
-            match self.master(opened) {
-                Ok(master) => {
-                    let master = match before.get(master.id) {
-                        Some(known) if known.is_like(&master) => Arc::clone(known),
-                        _ => Arc::new(master),
-                    };
-                    match status {
-                        MasterAccountStatus::Active => serving.push(master),
-                        MasterAccountStatus::Paused => resting.push(master),
-                    }
-                }
+            match self.master(opened, before) {
+                Ok(master) if status == MasterAccountStatus::Paused => resting.push(master),
+                Ok(master) => serving.push(master),
                 Err(error) => {
                     tracing::error!(name, error = %format!("{error:#}"), "a master account can't be used");
                 }
@@ -54,18 +46,34 @@ impl MasterSource for StoredMasters {
 impl StoredMasters {
     fn master(
         &self,
-        OpenedMasterAccount { account, key }: OpenedMasterAccount,
-    ) -> anyhow::Result<Master> {
-        let control = control_client(&account.base_url, &self.upstream)?;
-        Ok(Master::new(MasterParts {
+        OpenedMasterAccount {
+            account,
+            keys,
+            management_key,
+        }: OpenedMasterAccount,
+        before: &Masters,
+    ) -> anyhow::Result<Arc<Master>> {
+        let before = before.get(account.id);
+        let control = match before.filter(|before| before.base_url == account.base_url) {
+            Some(before) => before.control.clone(),
+            None => control_client(&account.base_url, &self.upstream)?,
+        };
+        let parts = MasterParts {
             id: account.id,
             metrics: self.metrics.for_master(&account.name),
             name: account.name,
             discount: account.discount,
+            status: account.status,
             base_url: account.base_url,
-            key,
+            keys,
+            management_key,
+            agreement_ends_at: account.agreement.ends_at,
+            weight: account.weight,
+            most_share: account.most_share,
+            credit: account.credit,
             control,
-        })?)
+        };
+        Ok(Arc::new(Master::new(parts, before.map(Arc::as_ref))?))
     }
 }
 

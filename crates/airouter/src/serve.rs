@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use airouter_limits::{Limiter, RedisBoard};
 use airouter_proxy::catalog::Catalog;
@@ -9,6 +10,7 @@ use airouter_proxy::clock::Clock;
 use airouter_proxy::gateway::{Gateway, Parts, Settings, Timeouts, Working};
 use airouter_proxy::metrics::Metrics;
 use airouter_proxy::server;
+use airouter_proxy::server::tls::TlsIdentity;
 use airouter_proxy::upstream::UpstreamClient;
 use airouter_store::Store;
 use anyhow::Context as _;
@@ -19,6 +21,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::accounts::{self, FirstAdmin};
 use crate::catalog::CatalogLoader;
+use crate::certificate::CertificateWatch;
 use crate::clock::SystemClock;
 use crate::config::{Config, reachable};
 use crate::lifecycle::Lifecycle;
@@ -29,6 +32,8 @@ use crate::{database, secret_files, spool};
 
 /// Most connections of clients at the same time.
 const MOST_CONNECTIONS: usize = 65_536;
+/// How much longer than for a stream's headers one waits for those of other answers.
+const WHOLE_HEADERS_FACTOR: u32 = 10;
 /// Most keys and accounts whose rates are counted at the same time.
 const RATE_KEYS_MAX: usize = 200_000;
 
@@ -62,7 +67,15 @@ impl Server {
         let metrics_address = metrics_server.address()?;
         let listener = server::bind(config.listeners.clients)
             .with_context(|| format!("can't listen on {}", config.listeners.clients))?;
-        let public_url = config.listeners.public_url(listener.local_addr()?);
+        let certificate = match &config.connections.tls {
+            Some(files) => {
+                Some(CertificateWatch::start(files.clone(), Arc::clone(&metrics)).await?)
+            }
+            None => None,
+        };
+        let public_url = config
+            .listeners
+            .public_url(config.connections.scheme(), listener.local_addr()?);
 
         let (gateway, background) = Gateway::start(Parts {
             store: Arc::clone(&store),
@@ -77,6 +90,7 @@ impl Server {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             pseudonyms: secret_files::pseudonyms(config)?,
+            encryption: Arc::new(secret_files::encryption_keys(config)?),
             upstream: UpstreamClient::new(config.upstream.https_proxy.as_ref())
                 .context("HTTPS_PROXY")?,
             limiter: limiter(config, &clock, lifecycle)?,
@@ -102,9 +116,16 @@ impl Server {
             }
         };
         lifecycle.tasks.spawn(loader.run(publish, stop));
+        let identity = certificate.as_ref().map(CertificateWatch::identity);
+        if let Some(certificate) = certificate {
+            lifecycle
+                .tasks
+                .spawn(certificate.run(lifecycle.soft.clone()));
+        }
+        let clients = Clients { listener, identity };
         lifecycle
             .tasks
-            .spawn(serve(gateway, listener, working, lifecycle.clone()));
+            .spawn(serve(gateway, clients, working, lifecycle.clone()));
         tracing::info!(url = public_url, metrics = %metrics_address, "serving");
         Ok(Self {
             store,
@@ -148,9 +169,34 @@ fn settings(config: &Config) -> Settings {
     Settings {
         default_model: config.upstream.default_model.clone(),
         max_body_bytes: u64::try_from(config.listeners.max_body_bytes).unwrap_or(u64::MAX),
-        timeouts: Timeouts::default(),
+        timeouts: timeouts(config.connections.idle, config.upstream.stream_headers),
+        credit_every: config.upstream.credit_every,
         max_connections: MOST_CONNECTIONS,
+        answer_headers: config.listeners.answer_headers,
+        connections_per_address: config.connections.per_address,
+        trusted_proxies: config.connections.trusted_proxies.iter().copied().collect(),
+        proxy_protocol: config.connections.proxy_protocol,
     }
+}
+
+/// How long clients are waited for. A body may pause for less time than a connection.
+fn timeouts(idle: Duration, stream_headers: Duration) -> Timeouts {
+    let defaults = Timeouts::default();
+    Timeouts {
+        client_handshake: defaults.client_handshake.min(idle),
+        client_headers: idle,
+        client_body: defaults.client_body.min(idle),
+        client_stall: idle,
+        stream_headers,
+        whole_headers: stream_headers * WHOLE_HEADERS_FACTOR,
+        ..defaults
+    }
+}
+
+/// Where clients connect, and what they see there.
+struct Clients {
+    listener: TcpListener,
+    identity: Option<Arc<TlsIdentity>>,
 }
 
 /// The rate limits: shared with other replicas where there is a Redis.
@@ -184,7 +230,7 @@ fn catalog_loader(
     let key = masters
         .iter()
         .find(|master| master.account.base_url == *base_url)
-        .map(|master| master.key.clone());
+        .and_then(|master| Some(master.keys.first()?.1.clone()));
     let client = control_client(base_url, &config.upstream)?;
     Ok(CatalogLoader::new(
         Arc::clone(store),
@@ -195,15 +241,11 @@ fn catalog_loader(
 }
 
 /// Serves clients until the soft stop, then waits until all that was served is settled.
-async fn serve(
-    gateway: Arc<Gateway>,
-    listener: TcpListener,
-    working: Working,
-    lifecycle: Lifecycle,
-) {
+async fn serve(gateway: Arc<Gateway>, clients: Clients, working: Working, lifecycle: Lifecycle) {
     let connections = server::serve(
         Arc::clone(&gateway),
-        listener,
+        clients.listener,
+        clients.identity,
         lifecycle.soft.clone(),
         lifecycle.hard.clone(),
     );

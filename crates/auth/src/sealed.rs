@@ -2,11 +2,15 @@
 //!
 //! A sealed secret is `version ‖ key id ‖ nonce ‖ ciphertext ‖ tag` (1, 4, 12, n and 16 bytes). Where it is stored is
 //! authenticated with it, so that a sealed secret copied into another row or column doesn't open there.
+//!
+//! What comes by the million (answers kept for repeats) is sealed in the same form under a key of its own, which is
+//! derived (HKDF-SHA256) from the operator's and the place: random nonces of one key never come near their bound.
 
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest;
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +19,10 @@ use zeroize::Zeroizing;
 use crate::random::{self, RandomnessUnavailable};
 
 const VERSION: u8 = 1;
+/// What is sealed under a key of its own place, derived from the operator's.
+const DERIVED_VERSION: u8 = 2;
+/// Separates this use of the operator's keys from any other.
+const DERIVATION_SALT: &[u8] = b"air router: keys of sealed records, v2";
 const KEY_LENGTH: usize = 32;
 const KEY_ID_LENGTH: usize = 4;
 const NONCE_AT: usize = 1 + KEY_ID_LENGTH;
@@ -185,6 +193,67 @@ impl EncryptionKeys {
     }
 }
 
+impl EncryptionKeys {
+    /// Encrypts a record for one place of storage, under a key of that place. There may be any number of them.
+    pub fn seal_record(
+        &self,
+        record: &[u8],
+        context: &SealContext<'_>,
+    ) -> Result<SealedSecret, SealError> {
+        let nonce = random::bytes::<NONCE_LEN>()?;
+        let mut sealed = Vec::with_capacity(CIPHERTEXT_AT + record.len() + AES_256_GCM.tag_len());
+        sealed.push(DERIVED_VERSION);
+        sealed.extend_from_slice(&self.sealing.id);
+        sealed.extend_from_slice(nonce.as_slice());
+        sealed.extend_from_slice(record);
+        let data = context.data_of(DERIVED_VERSION);
+        let cipher = self.sealing.derived(&data).ok_or(SealError::Cipher)?;
+        let tag = cipher
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(data),
+                &mut sealed[CIPHERTEXT_AT..],
+            )
+            .map_err(|_| SealError::Cipher)?;
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(SealedSecret(sealed))
+    }
+
+    /// Decrypts a record that was sealed for this place of storage, with whichever key sealed it.
+    pub fn open_record(
+        &self,
+        sealed: &SealedSecret,
+        context: &SealContext<'_>,
+    ) -> Result<Vec<u8>, OpenError> {
+        let (header, ciphertext) = sealed
+            .0
+            .split_at_checked(CIPHERTEXT_AT)
+            .ok_or(OpenError::Form)?;
+        let (&version, header) = header.split_first().ok_or(OpenError::Form)?;
+        let (key_id, nonce) = header
+            .split_at_checked(KEY_ID_LENGTH)
+            .ok_or(OpenError::Form)?;
+        if version != DERIVED_VERSION || ciphertext.len() < AES_256_GCM.tag_len() {
+            return Err(OpenError::Form);
+        }
+        let data = context.data_of(DERIVED_VERSION);
+        let mut failure = OpenError::UnknownKey;
+        for key in std::iter::once(&self.sealing)
+            .chain(&self.retired)
+            .filter(|key| key.id == key_id)
+        {
+            let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::Form)?;
+            let cipher = key.derived(&data).ok_or(OpenError::Tampered)?;
+            let mut buffer = ciphertext.to_vec();
+            if let Ok(record) = cipher.open_in_place(nonce, Aad::from(&data), &mut buffer) {
+                return Ok(record.to_vec());
+            }
+            failure = OpenError::Tampered;
+        }
+        Err(failure)
+    }
+}
+
 /// Prints how many keys there are.
 impl fmt::Debug for EncryptionKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,6 +265,8 @@ struct EncryptionKey {
     /// The first bytes of the key's SHA-256; says which key sealed a secret.
     id: [u8; KEY_ID_LENGTH],
     cipher: LessSafeKey,
+    /// What keys of places are derived from.
+    root: Prk,
 }
 
 impl EncryptionKey {
@@ -213,19 +284,31 @@ impl EncryptionKey {
         Ok(Self {
             id,
             cipher: LessSafeKey::new(cipher),
+            root: Salt::new(HKDF_SHA256, DERIVATION_SALT).extract(&bytes),
         })
+    }
+
+    /// The key of one place.
+    fn derived(&self, place: &[u8]) -> Option<LessSafeKey> {
+        let info = [place];
+        let key = self.root.expand(&info, &AES_256_GCM).ok()?;
+        Some(LessSafeKey::new(UnboundKey::from(key)))
     }
 }
 
 impl SealContext<'_> {
     /// Each part with its length before it, so that no two contexts read alike.
     fn associated_data(&self) -> Aad<Vec<u8>> {
-        let mut data = vec![VERSION];
+        Aad::from(self.data_of(VERSION))
+    }
+
+    fn data_of(&self, version: u8) -> Vec<u8> {
+        let mut data = vec![version];
         for part in [self.table, self.column, self.row] {
             data.extend_from_slice(&(part.len() as u64).to_be_bytes());
             data.extend_from_slice(part.as_bytes());
         }
-        Aad::from(data)
+        data
     }
 }
 
@@ -369,6 +452,27 @@ mod tests {
         #[test]
         fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             prop_assert!(opened(&keys(&new_key()), &SealedSecret(bytes)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_record_opens_only_where_it_was_sealed_and_only_whole() {
+        let (old, new) = (new_key(), new_key());
+        let sealed = keys(&old).seal_record(b"an \xff answer", &HERE).unwrap();
+        let keys = keys(&format!("{new},{old}"));
+        assert_eq!(keys.open_record(&sealed, &HERE).unwrap(), b"an \xff answer");
+        let elsewhere = SealContext { row: "2", ..HERE };
+        assert_eq!(
+            keys.open_record(&sealed, &elsewhere),
+            Err(OpenError::Tampered)
+        );
+        assert!(keys.open(&sealed, &HERE).is_err());
+        for at in 0..sealed.0.len() {
+            let mut changed = sealed.clone();
+            changed.0[at] ^= 1;
+            assert!(keys.open_record(&changed, &HERE).is_err(), "{at}");
+            let cut = SealedSecret(sealed.0[..at].to_vec());
+            assert!(keys.open_record(&cut, &HERE).is_err(), "{at}");
         }
     }
 

@@ -1,14 +1,15 @@
 //! What a batch of usage events takes from its budgets: from what was read to what is to be written. Each event is
-//! settled once, however often it comes.
+//! settled once, however often it comes; one that corrects a loss, as an entry of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
 use crate::budget::{BudgetId, BudgetSlot, Quantity};
+use crate::correction::{Answers, BookedLoss, BookedRequests, Verdict, judge};
 use crate::event::{Outcome, Payment, UsageEvent};
 use crate::fault::{Fault, is_planted};
-use crate::ids::RequestId;
+use crate::ids::{RequestId, TransactionId};
 use crate::money::Nanos;
 use crate::period::Period;
 use crate::posting::Transaction;
@@ -62,16 +63,38 @@ pub struct SettledEvent<'a> {
     pub requests: i64,
 }
 
+/// A loss that is taken back, and the charge in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Correction<'a> {
+    /// What was booked.
+    pub loss: BookedLoss,
+    /// What is booked instead.
+    pub settled: SettledEvent<'a>,
+}
+
+/// An entry of the ledger that corrects another.
+#[derive(Debug, Default)]
+pub struct CorrectingEntry<'a> {
+    /// Which losses of that entry, in the order of the batch.
+    pub corrections: Vec<Correction<'a>>,
+    /// What is posted.
+    pub postings: Transaction,
+}
+
 /// All that a batch changes.
 #[derive(Debug, Default)]
 pub struct Settlement<'a> {
     /// What is settled now, in the order of the batch.
     pub events: Vec<SettledEvent<'a>>,
+    /// Entries that correct others, by the entry that they name.
+    pub corrections: BTreeMap<TransactionId, CorrectingEntry<'a>>,
+    /// Charged events whose request is booked as a loss, which stands.
+    pub superseded: Vec<RequestId>,
     /// How budgets change.
     pub slots: SlotChanges,
     /// How accounts change.
     pub balances: BalanceChanges,
-    /// What is posted.
+    /// What is posted of the settled events.
     pub postings: Transaction,
 }
 
@@ -99,30 +122,23 @@ fn balance_slot(event: &UsageEvent) -> Option<BudgetSlot> {
     })
 }
 
-/// Settles those of `events` that are not `settled` already, given the state of each of [`slots_of`] them. First the
-/// events that their leases cover, then the others in order, as far as what is free covers them.
+/// Settles those of `events` that are not `booked` already, and corrects losses, given the state of each of [`slots_of`]
+/// them. First the events that their leases cover, then the others in order, as far as what is free covers them.
 pub fn settle<'a>(
     events: impl IntoIterator<Item = &'a UsageEvent>,
-    settled: &HashSet<RequestId>,
+    answers: Answers,
+    booked: &BookedRequests,
     states: HashMap<BudgetSlot, SlotState>,
 ) -> Result<Settlement<'a>, SumOverflow> {
-    let mut seen = HashSet::new();
-    let events: Vec<&UsageEvent> = events
-        .into_iter()
-        .filter(|event| {
-            let id = event.request.id;
-            let is_new = !settled.contains(&id) || is_planted(Fault::SpoolReplayedTwice);
-            is_new && seen.insert(id)
-        })
-        .collect();
     let mut batch = Batch {
         states,
         settlement: Settlement::default(),
     };
-    let mut outcomes = vec![None; events.len()];
+    let entries = batch.select(events, answers, booked);
+    let mut outcomes = vec![None; entries.len()];
     let mut uncovered = Vec::new();
-    for (event, outcome) in events.iter().zip(&mut outcomes) {
-        let claims = batch.take(event)?;
+    for ((event, loss), outcome) in entries.iter().zip(&mut outcomes) {
+        let claims = batch.take(event, loss.as_ref())?;
         let price = asked_price(event);
         let is_covered = claims
             .iter()
@@ -144,16 +160,29 @@ pub fn settle<'a>(
         *outcome = Some(covered);
     }
     let mut settlement = batch.settlement;
-    for (event, covered) in events.into_iter().zip(outcomes) {
-        let covered = covered.ok_or(SumOverflow)?;
-        settlement.postings.book(event, covered);
-        settlement.events.push(SettledEvent {
+    for ((event, loss), covered) in entries.into_iter().zip(outcomes) {
+        let settled = SettledEvent {
             event,
-            covered,
+            covered: covered.ok_or(SumOverflow)?,
             requests: counted_requests(event),
-        });
+        };
+        settlement.book(settled, loss);
     }
     Ok(settlement)
+}
+
+impl<'a> Settlement<'a> {
+    fn book(&mut self, settled: SettledEvent<'a>, loss: Option<BookedLoss>) {
+        let Some(loss) = loss else {
+            self.postings.book(settled.event, settled.covered);
+            self.events.push(settled);
+            return;
+        };
+        let entry = self.corrections.entry(loss.transaction).or_default();
+        entry.postings.reverse(&loss);
+        entry.postings.book(settled.event, settled.covered);
+        entry.corrections.push(Correction { loss, settled });
+    }
 }
 
 /// What the client is asked to pay.
@@ -191,9 +220,41 @@ struct Batch<'a> {
     settlement: Settlement<'a>,
 }
 
-impl Batch<'_> {
-    /// Takes what the event has out of the leases; a lease that has lapsed has nothing.
-    fn take(&mut self, event: &UsageEvent) -> Result<Vec<Claim>, SumOverflow> {
+impl<'a> Batch<'a> {
+    /// The events that are to be booked, the first of each request, each with the loss that it corrects.
+    fn select(
+        &mut self,
+        events: impl IntoIterator<Item = &'a UsageEvent>,
+        answers: Answers,
+        booked: &BookedRequests,
+    ) -> Vec<(&'a UsageEvent, Option<BookedLoss>)> {
+        let mut seen = HashSet::new();
+        let mut selected = Vec::new();
+        for event in events {
+            let id = event.request.id;
+            if !seen.insert(id) {
+                continue;
+            }
+            match judge(event, answers, booked.get(&id)) {
+                Verdict::Books => selected.push((event, None)),
+                Verdict::Corrects(loss) => selected.push((event, Some(loss))),
+                Verdict::Superseded => self.settlement.superseded.push(id),
+                Verdict::Known if is_planted(Fault::SpoolReplayedTwice) => {
+                    selected.push((event, None));
+                }
+                Verdict::Known => {}
+            }
+        }
+        selected
+    }
+
+    /// Takes what the event has out of the leases; a lease that has lapsed has nothing. What a request held that is
+    /// corrected went back when it was booked as a loss.
+    fn take(
+        &mut self,
+        event: &UsageEvent,
+        corrects: Option<&BookedLoss>,
+    ) -> Result<Vec<Claim>, SumOverflow> {
         let unnamed = balance_slot(event)
             .filter(|slot| event.charges.iter().all(|charge| charge.slot != *slot))
             .map(|slot| BudgetCharge {
@@ -205,7 +266,11 @@ impl Batch<'_> {
         let mut claims = Vec::with_capacity(event.charges.len() + 1);
         for charge in event.charges.iter().copied().chain(unnamed) {
             let state = self.states.entry(charge.slot).or_default();
-            let taken = charge.from_lease.clamp(0, state.leased.max(0));
+            let held = match corrects {
+                None => charge.from_lease,
+                Some(_) => 0,
+            };
+            let taken = held.clamp(0, state.leased.max(0));
             state.leased -= taken;
             let change = self.settlement.slots.entry(charge.slot).or_default();
             change.released = sum(change.released, taken)?;

@@ -251,5 +251,18 @@ pub struct UsageEvent {
     pub charges: Vec<BudgetCharge>,
 }
 
+impl UsageEvent {
+    /// The event as a loss of the operator: another request has been run in this one's stead, because its replica was
+    /// taken for dead, and the client pays for one of them only.
+    #[must_use]
+    pub fn forfeit(mut self) -> Self {
+        self.price = Nanos::ZERO;
+        if self.outcome == Outcome::Charged {
+            self.outcome = Outcome::Lost(LossReason::Crash);
+        }
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests;

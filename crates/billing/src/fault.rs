@@ -24,11 +24,13 @@ pub enum Fault {
     ResetForgetsHolds,
     /// More is refunded than was charged.
     RefundAboveCharge,
+    /// A loss that is corrected is not taken back.
+    LossNotReversed,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::HoldSettledTwice,
         Self::HoldLostOnRefusal,
         Self::HoldLostOnDisconnect,
@@ -39,6 +41,7 @@ impl Fault {
         Self::PriceChangedInMidRequest,
         Self::ResetForgetsHolds,
         Self::RefundAboveCharge,
+        Self::LossNotReversed,
     ];
 
     /// The name on a command line.
@@ -54,6 +57,7 @@ impl Fault {
             Self::PriceChangedInMidRequest => "price-changed-in-mid-request",
             Self::ResetForgetsHolds => "reset-forgets-holds",
             Self::RefundAboveCharge => "refund-above-charge",
+            Self::LossNotReversed => "loss-not-reversed",
         }
     }
 }

@@ -112,6 +112,38 @@ impl<Cell: LeaseCell> Holds<Cell> {
         Ok(holds)
     }
 
+    /// What [`Holds::take`] would say; takes nothing.
+    pub fn look(
+        tenure: Tenure,
+        budgets: impl IntoIterator<Item = (BudgetRef, Cell)>,
+        amount: Nanos,
+        now: Timestamp,
+    ) -> Result<(), NoHold> {
+        if !tenure.may_admit(now) {
+            return Err(NoHold::Ended);
+        }
+        for (budget, cell) in budgets {
+            let amount = in_unit_of(budget.quantity, amount);
+            let look = cell.with_lease(|lease| {
+                lease.map_or(Take::Dry { shortfall: amount }, |lease| {
+                    lease.look(amount, now)
+                })
+            });
+            match look {
+                Take::Held => {}
+                Take::Dry { shortfall } => {
+                    return Err(NoHold::Dry {
+                        budget,
+                        amount,
+                        shortfall,
+                    });
+                }
+                Take::Refused => return Err(NoHold::Exhausted(budget)),
+            }
+        }
+        Ok(())
+    }
+
     /// What is held, as a pending request stores it.
     pub fn as_charges(&self) -> Vec<BudgetCharge> {
         self.held
@@ -227,6 +259,29 @@ mod tests {
         };
         assert_eq!(refused.err(), Some(dry));
         assert_eq!((held(&rich), held(&poor)), (0, 0));
+    }
+
+    #[test]
+    fn a_look_says_what_taking_would_and_takes_nothing() {
+        for (amount, refusal) in [(50, None), (51, Some(1))] {
+            let (rich, poor) = (leased(100), leased(50));
+            let (first, second) = (budget(1, Quantity::Nanos), budget(2, Quantity::Nanos));
+            let seen = [(first, &rich), (second, &poor)];
+            let look = Holds::look(TENURE, seen, Nanos::new(amount), NOW).err();
+            assert_eq!((held(&rich), held(&poor)), (0, 0));
+            let wanted = [
+                (first, first.slot(NOW), &rich),
+                (second, second.slot(NOW), &poor),
+            ];
+            let taken = Holds::take(TENURE, wanted, Nanos::new(amount), NOW);
+            assert_eq!(look, taken.err());
+            let dry = refusal.map(|shortfall| NoHold::Dry {
+                budget: second,
+                amount,
+                shortfall,
+            });
+            assert_eq!(look, dry);
+        }
     }
 
     #[test]

@@ -145,18 +145,25 @@ impl Lease {
 
     /// Takes a hold.
     pub fn take(&mut self, amount: i64, now: Timestamp) -> Take {
-        let shortfall = self.shortfall(amount);
-        if shortfall > 0 {
-            return if self.is_refused(amount, now) {
-                Take::Refused
-            } else {
-                Take::Dry { shortfall }
-            };
+        let look = self.look(amount, now);
+        if look == Take::Held {
+            self.held = self.held.saturating_add(amount);
+            self.last_used = now;
+            self.last_hold = amount;
         }
-        self.held = self.held.saturating_add(amount);
-        self.last_used = now;
-        self.last_hold = amount;
-        Take::Held
+        look
+    }
+
+    /// What [`Lease::take`] would say; takes nothing.
+    pub fn look(&self, amount: i64, now: Timestamp) -> Take {
+        let shortfall = self.shortfall(amount);
+        if shortfall <= 0 {
+            Take::Held
+        } else if self.is_refused(amount, now) {
+            Take::Refused
+        } else {
+            Take::Dry { shortfall }
+        }
     }
 
     /// What a hold of `amount` lacks.

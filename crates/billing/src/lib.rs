@@ -6,16 +6,19 @@
 //! A request passes through it like this: [`hold`] bounds what the request may cost, [`holds`] takes that amount out of
 //! what this replica may spend of each budget ([`lease`], for as long as [`tenure`] says), [`pricing`] turns the reported
 //! usage into cost and price, [`batch`] settles many requests at once, as far as their budgets cover them
-//! ([`settlement`]), and [`posting`] writes the outcome down in double entry.
+//! ([`settlement`]), [`correction`] says which losses are taken back, and [`posting`] writes the outcome down in double
+//! entry.
 
 pub mod batch;
 pub mod budget;
+pub mod correction;
 pub mod decimal;
 pub mod discount;
 pub mod event;
 pub mod fault;
 pub mod hold;
 pub mod holds;
+pub mod idempotency;
 pub mod ids;
 pub mod lease;
 pub mod model_id;

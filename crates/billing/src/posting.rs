@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::correction::BookedLoss;
 use crate::event::{LossReason, Outcome, Payment, UsageEvent};
 use crate::fault::{Fault, is_planted};
 use crate::ids::{AccountId, MasterAccountId};
@@ -104,6 +105,15 @@ impl Transaction {
                 self.transfer(LedgerAccount::Loss(reason), upstream, event.cost)
             }
         }
+    }
+
+    /// Takes a loss back: what was posted for it, the other way round.
+    pub fn reverse(&mut self, loss: &BookedLoss) {
+        if is_planted(Fault::LossNotReversed) {
+            return;
+        }
+        let upstream = LedgerAccount::UpstreamCredit(loss.master_account);
+        self.transfer(upstream, LedgerAccount::Loss(loss.reason), loss.cost);
     }
 
     /// The postings that are not zero, by account; they sum to zero.

@@ -93,6 +93,7 @@ impl fmt::Display for LimitKey {
         let (kind, id) = match self {
             Self::Key(id) => ("key", id),
             Self::Account(id) => ("account", id),
+            Self::MasterAccount(id) => ("master", id),
         };
         write!(formatter, "{kind}:{:032x}", u128::from_be_bytes(*id))
     }

@@ -38,6 +38,8 @@ pub enum LimitKey {
     Key([u8; 16]),
     /// An account.
     Account([u8; 16]),
+    /// A master account, for what its upstream limits.
+    MasterAccount([u8; 16]),
 }
 
 /// What a key or an account may do at most; `None` is no limit.

@@ -125,6 +125,30 @@ impl Limiter {
         }
     }
 
+    /// Why a request would not be admitted now, as far as this replica knows; counts nothing and asks nobody.
+    pub fn look(
+        &self,
+        keys: &[(LimitKey, RateLimits)],
+        estimated_tokens: u64,
+        now: Moment,
+    ) -> Result<(), Refused> {
+        let mut refusal: Option<RateLimited> = None;
+        let limited = keys.iter().filter(|(_, limits)| !limits.is_unlimited());
+        for (key, limits) in limited {
+            let entry = self.table.entry(*key, now).ok_or(Refused::Full)?;
+            let mut state = entry.lock();
+            let State { counters, share } = &mut *state;
+            let checked = match share {
+                Some(share) => share.look(counters, limits, estimated_tokens, now),
+                None => counters.check(limits, estimated_tokens, now),
+            };
+            if let Err(other) = checked {
+                refusal = Some(refusal.map_or(other, |one| slower(one, other)));
+            }
+        }
+        refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
     /// Whether counters are shared now; `None` if they never are.
     pub fn sharing(&self) -> Option<SharingStatus> {
         self.sharing.as_ref().map(|sharing| sharing.status())

@@ -97,6 +97,36 @@ impl Share {
             .fold(Standing::Admit, Standing::and)
     }
 
+    /// Whether a request fits what is known of all replicas.
+    pub(crate) fn look(
+        &self,
+        counters: &mut Counters,
+        limits: &RateLimits,
+        tokens: u64,
+        now: Moment,
+    ) -> Result<(), RateLimited> {
+        counters.check(limits, tokens, now)?;
+        let needs = ByKind {
+            requests: 1,
+            tokens,
+            concurrency: 1,
+        };
+        let refusal = LimitKind::ALL.into_iter().find_map(|kind| {
+            let limit = limits.of(kind)?;
+            let taken = counters
+                .used(kind, now)
+                .saturating_add(self.kinds[kind].others.total_at(now));
+            let bearable = limit.saturating_sub(needs[kind]);
+            (taken > bearable && needs[kind] > self.reserve(kind, now)).then(|| RateLimited {
+                which: kind,
+                limit,
+                remaining: limit.saturating_sub(taken),
+                retry_after_ms: Some(self.retry_after(kind, counters, bearable, now)),
+            })
+        });
+        refusal.map_or(Ok(()), Err)
+    }
+
     fn standing_of(
         &self,
         kind: LimitKind,

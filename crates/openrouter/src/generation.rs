@@ -59,6 +59,13 @@ pub struct Generation {
     pub created_at: Option<String>,
 }
 
+impl Generation {
+    /// Whether it does not say what was charged.
+    pub const fn reports_no_cost(&self) -> bool {
+        self.total_cost.is_none() && self.usage.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,20 +9,21 @@ use airouter_billing::hold::{self, Candidate, Decision, Hold, HoldRequest, MaxPr
 use airouter_billing::holds::NoHold;
 use airouter_billing::model_id::{Modifier, RequestedModel};
 use airouter_billing::plan::PriceRule;
-use airouter_billing::{BudgetRef, Nanos, Quantity, RequestId};
+use airouter_billing::{BudgetRef, Nanos, Quantity};
 use airouter_limits::{Admission, LimitKey, RateLimits, Refused};
 use airouter_store::StoreError;
 use airouter_store::clients::{KeySnapshot, ModelAccess, RequestLimits};
+use airouter_store::idempotency::Claim;
 use bytes::Bytes;
 use rust_decimal::Decimal;
 
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::chat::usage_wish;
 use crate::gateway::Gateway;
-use crate::leases::Holds;
 use crate::meter::Meter;
 use crate::problem::Problem;
 use crate::report::Moments;
+use crate::service::Caller;
 use crate::session::{Session, delivery_of};
 use crate::wire::cost_raising::CostRaisingField;
 use crate::wire::media::{MediaKind, PromptShape};
@@ -46,19 +47,20 @@ pub(crate) struct Admitted {
 }
 
 /// A model that a request names, and what it is sold by.
-struct Wanted {
-    entry: Arc<CatalogEntry>,
-    rule: PriceRule,
+pub(crate) struct Wanted {
+    pub(crate) entry: Arc<CatalogEntry>,
+    pub(crate) rule: PriceRule,
     modifier: Option<Modifier>,
 }
 
 /// Admits a request, or says what is wrong with it.
 pub(crate) async fn admit(
     gateway: &Arc<Gateway>,
-    id: RequestId,
+    caller: Caller,
     snapshot: &Arc<KeySnapshot>,
     body: &Bytes,
     accepted: Instant,
+    claim: Option<Claim>,
 ) -> Result<Admitted, Problem> {
     let request = ChatRequest::parse(body).map_err(Problem::InvalidRequest)?;
     if gateway.settler.is_stuck() {
@@ -73,31 +75,17 @@ pub(crate) async fn admit(
     let wanted = wanted_models(&catalog, snapshot, &named)?;
     let rate = admit_rate(gateway, snapshot, &request).await?;
     let prompt = prompt_size(&request.prompt);
-    let masters = gateway.masters.load();
-    let candidates: Vec<_> = wanted
-        .iter()
-        .map(|wanted| Candidate {
-            model: &wanted.entry.prices,
-            rule: &wanted.rule,
-        })
-        .collect();
-    let hold_request = HoldRequest {
-        candidates: &candidates,
-        prompt: &prompt,
-        output_limit: request.output_limit(),
-        client_max_price: client_max_price(&request.max_price),
-        cost_raising_fields: cost_raising_fields(&request, &wanted),
-        cost_share: masters.dearest_cost_share(),
-        policy: &snapshot.plan.policy,
-    };
-    let (hold, holds) = take_hold(gateway, &hold_request, &snapshot.budgets).await?;
+    let candidates = candidates(&wanted);
+    let hold_request = hold_request(gateway, snapshot, &request, &wanted, (&candidates, &prompt));
+    let take = |amount| gateway.leases.take(&snapshot.budgets, amount);
+    let (hold, holds) = take_hold(gateway, &hold_request, &snapshot.budgets, take).await?;
     let first = wanted.first().ok_or(Problem::MissingModel)?;
     let requested_model = named
         .first()
         .map_or_else(String::new, |name| name.to_string());
     let body = forwarded_body(gateway, snapshot, &request, &requested_model, &hold);
     let facts = RequestFacts {
-        id,
+        id: caller.id,
         api_key: snapshot.key,
         payer: snapshot.payer,
         payment: snapshot.payment,
@@ -112,17 +100,19 @@ pub(crate) async fn admit(
     };
     let price_share = first.rule.price_share(Decimal::ZERO);
     let session = Session {
-        running: gateway.in_flight.add(facts, holds.as_charges()),
+        running: gateway.in_flight.add(facts, holds.as_charges(), claim),
         entry: Arc::clone(&first.entry),
         catalog,
         meter: Meter::default(),
         moments: Moments::new(accepted),
+        client: caller.client,
         key_preview: snapshot.preview.as_str().into(),
         holds,
         rate,
         place,
-        master: None,
+        on: None,
         counted: gateway.metrics.request_started(),
+        key: None,
         gateway: Arc::clone(gateway),
     };
     Ok(Admitted {
@@ -131,6 +121,73 @@ pub(crate) async fn admit(
         price_share,
         usage: usage_wish(request.delivery),
     })
+}
+
+/// Whether a request would be admitted, with which models and which hold. Nothing is held, counted or reserved.
+pub(crate) async fn look(
+    gateway: &Arc<Gateway>,
+    snapshot: &KeySnapshot,
+    request: &ChatRequest<'_>,
+) -> (Option<Vec<Wanted>>, Result<Hold, Problem>) {
+    let named = named_models(gateway, request);
+    let catalog = gateway.catalog.load_full();
+    let wanted = named.and_then(|named| wanted_models(&catalog, snapshot, &named));
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(problem) => return (None, Err(problem)),
+    };
+    let hold = look_at_limits(gateway, snapshot, request, &wanted).await;
+    (Some(wanted), hold)
+}
+
+async fn look_at_limits(
+    gateway: &Arc<Gateway>,
+    snapshot: &KeySnapshot,
+    request: &ChatRequest<'_>,
+    wanted: &[Wanted],
+) -> Result<Hold, Problem> {
+    if gateway.settler.is_stuck() {
+        return Err(Problem::StoreUnavailable);
+    }
+    let (keys, tokens) = (limited_keys(snapshot), counted_tokens(request));
+    gateway
+        .limiter
+        .look(&keys, tokens, gateway.moment())
+        .map_err(refused)?;
+    let prompt = prompt_size(&request.prompt);
+    let candidates = candidates(wanted);
+    let hold_request = hold_request(gateway, snapshot, request, wanted, (&candidates, &prompt));
+    let look = |amount| gateway.leases.look(&snapshot.budgets, amount);
+    let (hold, ()) = take_hold(gateway, &hold_request, &snapshot.budgets, look).await?;
+    Ok(hold)
+}
+
+fn candidates(wanted: &[Wanted]) -> Vec<Candidate<'_>> {
+    wanted
+        .iter()
+        .map(|wanted| Candidate {
+            model: &wanted.entry.prices,
+            rule: &wanted.rule,
+        })
+        .collect()
+}
+
+fn hold_request<'a>(
+    gateway: &Gateway,
+    snapshot: &'a KeySnapshot,
+    request: &ChatRequest<'_>,
+    wanted: &[Wanted],
+    (candidates, prompt): (&'a [Candidate<'a>], &'a PromptSize),
+) -> HoldRequest<'a> {
+    HoldRequest {
+        candidates,
+        prompt,
+        output_limit: request.output_limit(),
+        client_max_price: client_max_price(&request.max_price),
+        cost_raising_fields: cost_raising_fields(request, wanted),
+        cost_share: gateway.masters.load().dearest_cost_share(),
+        policy: &snapshot.plan.policy,
+    }
 }
 
 /// The models that a request names, the preferred one first.
@@ -206,12 +263,22 @@ async fn admit_rate(
     snapshot: &KeySnapshot,
     request: &ChatRequest<'_>,
 ) -> Result<Admission, Problem> {
+    let (keys, tokens) = (limited_keys(snapshot), counted_tokens(request));
+    gateway
+        .limiter
+        .admit(&keys, tokens, gateway.moment())
+        .await
+        .map_err(refused)
+}
+
+/// Whose rates a request counts for.
+fn limited_keys(snapshot: &KeySnapshot) -> [(LimitKey, RateLimits); 2] {
     let limits = |limits: &RequestLimits| RateLimits {
         requests_per_minute: limits.requests_per_minute,
         tokens_per_minute: limits.tokens_per_minute,
         concurrent_requests: limits.concurrent_requests,
     };
-    let keys = [
+    [
         (
             LimitKey::Key(*snapshot.key.get().as_bytes()),
             limits(&snapshot.key_limits),
@@ -220,16 +287,18 @@ async fn admit_rate(
             LimitKey::Account(*snapshot.payer.get().as_bytes()),
             limits(&snapshot.account_limits),
         ),
-    ];
-    let tokens = request.prompt.text_bytes.div_ceil(TEXT_BYTES_PER_TOKEN);
-    gateway
-        .limiter
-        .admit(&keys, tokens, gateway.moment())
-        .await
-        .map_err(|refused| match refused {
-            Refused::RateLimited(limited) => Problem::RateLimited(limited),
-            Refused::Full => Problem::StoreUnavailable,
-        })
+    ]
+}
+
+fn counted_tokens(request: &ChatRequest<'_>) -> u64 {
+    request.prompt.text_bytes.div_ceil(TEXT_BYTES_PER_TOKEN)
+}
+
+fn refused(refused: Refused) -> Problem {
+    match refused {
+        Refused::RateLimited(limited) => Problem::RateLimited(limited),
+        Refused::Full => Problem::StoreUnavailable,
+    }
 }
 
 fn prompt_size(shape: &PromptShape) -> PromptSize {
@@ -271,12 +340,14 @@ fn cost_raising_fields(request: &ChatRequest<'_>, wanted: &[Wanted]) -> u32 {
     u32::try_from(fields.len()).unwrap_or(u32::MAX)
 }
 
-/// Takes the hold: decides by what this replica knows to be free, and asks the database when that is too little.
-async fn take_hold(
+/// Takes the hold, or looks whether it could be taken: decides by what this replica knows to be free, and asks the database
+/// when that is too little.
+async fn take_hold<T>(
     gateway: &Gateway,
     request: &HoldRequest<'_>,
     budgets: &[BudgetRef],
-) -> Result<(Hold, Holds), Problem> {
+    take: impl Fn(Nanos) -> Result<T, NoHold>,
+) -> Result<(Hold, T), Problem> {
     let away = |error: StoreError| {
         tracing::warn!(%error, "a hold could not be taken");
         Problem::StoreUnavailable
@@ -302,7 +373,7 @@ async fn take_hold(
                     None => return Err(Problem::InsufficientQuota { affordable_tokens }),
                 }
             }
-            Decision::Hold(hold) => match gateway.leases.take(budgets, hold.amount) {
+            Decision::Hold(hold) => match take(hold.amount) {
                 Ok(holds) => return Ok((hold, holds)),
                 Err(NoHold::Dry {
                     budget,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use airouter_billing::RequestId;
 use airouter_billing::event::Ending;
+use airouter_billing::{Nanos, RequestId};
 use airouter_store::clients::KeySnapshot;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -13,14 +13,18 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitted, admit};
+use crate::answer_headers::{self, AnswerHeaders, Left};
+use crate::attempt::{Answered, GENERATION_ID};
 use crate::body::AnswerBody;
-use crate::forward::{Answered, GENERATION_ID, forward};
+use crate::forward::forward;
 use crate::gateway::Gateway;
+use crate::idempotency::{self, HeldKey, IdempotencyKey, Replay, Standing};
 use crate::problem::Problem;
 use crate::rate_headers;
 use crate::read_body::read_body;
 use crate::relay::{Relay, Wish};
 use crate::route::Surface;
+use crate::service::Caller;
 use crate::session::{Session, Settled};
 use crate::wire::answer::Answer;
 use crate::wire::request::{Delivery, StreamUsage};
@@ -29,10 +33,13 @@ use crate::wire::usage::{Dialect, rewrite_usage};
 /// Tells nginx and its like not to hold a stream back.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// Tells that an answer is one that was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
 /// Answers a chat request of an authenticated client.
 pub(crate) async fn complete(
     gateway: &Arc<Gateway>,
-    id: RequestId,
+    caller: Caller,
     surface: Surface,
     snapshot: &Arc<KeySnapshot>,
     request: Request<Incoming>,
@@ -40,17 +47,41 @@ pub(crate) async fn complete(
     if !gateway.is_ready() {
         return Err(not_ready(gateway));
     }
+    let slot = IdempotencyKey::of(request.headers())?.map(|key| key.slot(snapshot.key));
     let body = read_body(request, gateway).await?;
     // How long the client took to send it is not our time.
     let accepted = Instant::now();
-    let admitted = admit(gateway, id, snapshot, body.bytes(), accepted).await?;
+    let key = match slot {
+        None => None,
+        Some(slot) => {
+            let asked = idempotency::fingerprint(surface, body.bytes());
+            let claim = idempotency::new_claim(slot, asked, caller.id);
+            let standing = gateway.claims.ask(claim).await;
+            match standing.map_err(|_| Problem::StoreUnavailable)? {
+                Standing::Held(key) => Some(key),
+                Standing::Taken(taken) => {
+                    let keys = gateway.claims.encryption();
+                    let replay = idempotency::answer_to_repeat(keys, slot, taken)?;
+                    return Ok(replayed(gateway, caller.id, surface, replay));
+                }
+            }
+        }
+    };
+    let claim = key.as_ref().map(HeldKey::claim);
+    let admitted = admit(gateway, caller, snapshot, body.bytes(), accepted, claim).await;
+    let mut admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(problem) => return Err(came_to_nothing(problem, key).await),
+    };
+    admitted.session.key = key;
     let client_gone = CancellationToken::new();
     let _gone_when_dropped = client_gone.clone().drop_guard();
     // In a task of its own: an upstream that was asked bills its answer even if the client leaves while it waits, and a
     // request that is dropped half way would forget that.
-    let answer = gateway
-        .tracker
-        .spawn(answer(admitted, surface, client_gone));
+    let answer =
+        gateway
+            .tracker
+            .spawn(answer(admitted, surface, Arc::clone(snapshot), client_gone));
     answer
         .await
         .unwrap_or(Err(Problem::Unavailable { retry_after: None }))
@@ -67,6 +98,7 @@ fn not_ready(gateway: &Gateway) -> Problem {
 async fn answer(
     admitted: Admitted,
     surface: Surface,
+    snapshot: Arc<KeySnapshot>,
     client_gone: CancellationToken,
 ) -> Result<Response<AnswerBody>, Problem> {
     let Admitted {
@@ -79,21 +111,35 @@ async fn answer(
     let answered = match forward(&mut session, &body, price_share, &client_gone).await {
         Ok(answered) => answered,
         Err(problem) => {
-            session.refund();
-            return Err(problem);
+            let key = session.refund();
+            return Err(came_to_nothing(problem, key).await);
         }
     };
     drop(body);
+    let gateway = Arc::clone(&session.gateway);
+    let hold = session.facts().hold;
     let generation = session.meter.generation_id.clone();
-    let mut response = match answered {
-        Answered::Whole(bytes) => whole(session, bytes, surface).await?,
+    let left = || match gateway.settings.answer_headers {
+        AnswerHeaders::On => Some(Left::of(&gateway, &snapshot.budgets)),
+        AnswerHeaders::Off => None,
+    };
+    let (mut response, price, left) = match answered {
+        Answered::Whole(bytes) => {
+            let (response, price) = whole(session, bytes, surface).await?;
+            (response, price, left())
+        }
         Answered::Stream(stream) => {
+            // A short one may be settled as soon as it is relayed.
+            let left = left();
             let relay = Relay::new(session, stream, Wish { surface, usage });
-            streamed(AnswerBody::Relayed(Box::new(relay)))
+            (streamed(AnswerBody::Relayed(Box::new(relay))), None, left)
         }
     };
     let headers = response.headers_mut();
     rate_headers::add(&rate, headers);
+    if let Some(left) = left {
+        answer_headers::add((hold, price), left, headers);
+    }
     if surface == Surface::OpenRouter {
         let id = generation.and_then(|id| HeaderValue::from_str(&id).ok());
         id.map(|id| headers.insert(GENERATION_ID, id));
@@ -106,15 +152,15 @@ async fn whole(
     session: Session,
     bytes: Bytes,
     surface: Surface,
-) -> Result<Response<AnswerBody>, Problem> {
+) -> Result<(Response<AnswerBody>, Option<Nanos>), Problem> {
     let answer = Answer::parse(&bytes).map_err(|_| Problem::Unavailable { retry_after: None })?;
     let ending = if answer.is_failure() {
         Ending::UpstreamFailed
     } else {
         Ending::Complete
     };
-    let Settled { price, commit } = session.settle(ending);
-    commit.durable().await.map_err(|_| Problem::NotDurable)?;
+    let ended = session.end(ending);
+    let price = ended.price();
     let dialect = match surface {
         Surface::OpenAi => Dialect::OpenAi,
         Surface::OpenRouter => Dialect::OpenRouter,
@@ -125,14 +171,56 @@ async fn whole(
     };
     // Without a price nothing of the upstream's usage passes: it may speak of the operator's money.
     let text = answer.with_usage(usage.as_deref().unwrap_or("null"));
-    let mut response = Response::new(AnswerBody::whole(text));
+    let Settled { commit, .. } = ended.settle(Some(text.as_bytes()));
+    commit.durable().await.map_err(|_| Problem::NotDurable)?;
+    Ok((whole_answer(text), price))
+}
+
+fn whole_answer(body: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
         CACHE_CONTROL,
         HeaderValue::from_static("no-cache, no-transform"),
     );
-    Ok(response)
+    response
+}
+
+/// The key of a request that came to nothing is free again before its client is told, so that it may be repeated at once.
+async fn came_to_nothing(problem: Problem, key: Option<HeldKey>) -> Problem {
+    if let Some(key) = key {
+        key.release().await;
+    }
+    problem
+}
+
+/// The answer to an earlier request with the same key: nothing is held, counted or charged for it.
+fn replayed(
+    gateway: &Gateway,
+    id: RequestId,
+    surface: Surface,
+    replay: Replay,
+) -> Response<AnswerBody> {
+    let Replay {
+        request,
+        price,
+        answer,
+    } = replay;
+    gateway.metrics.answer_replayed();
+    tracing::info!(target: "airouter::request", request = %id, replayed = %request, "replayed");
+    let parsed = Answer::parse(&answer).ok();
+    let generation = parsed.and_then(|answer| HeaderValue::from_str(answer.id.as_deref()?).ok());
+    let mut response = whole_answer(answer);
+    let headers = response.headers_mut();
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    if gateway.settings.answer_headers == AnswerHeaders::On {
+        answer_headers::add_earlier(request, price, headers);
+    }
+    if surface == Surface::OpenRouter {
+        generation.map(|id| headers.insert(GENERATION_ID, id));
+    }
+    response
 }
 
 fn streamed(body: AnswerBody) -> Response<AnswerBody> {

@@ -2,70 +2,60 @@
 //! client a failure is tried elsewhere; after it, never.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use airouter_openrouter::{Fault, MAX_ERROR_BODY_BYTES, UpstreamError, retry_after};
-use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::response::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use airouter_billing::MasterAccountId;
+use airouter_openrouter::Fault;
+use bytes::Bytes;
 use rust_decimal::Decimal;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::masters::Master;
-use crate::meter::Finality;
+use crate::attempt::{Answered, Attempt, Failure, Progress};
+use crate::choosing::Choosing;
+use crate::gateway::Gateway;
+use crate::masters::{Master, Turn, Verdict};
 use crate::metrics::FaultKind;
 use crate::problem::Problem;
 use crate::session::Session;
-use crate::upstream::UpstreamBody;
-use crate::wire::answer::Answer;
-use crate::wire::chunk::{self, Inspected, Interest};
-use crate::wire::sse::{EventSplitter, Frame, Kind, data_payload};
 
-/// The largest answer that is not streamed.
-const ANSWER_BYTES_MAX: usize = 128 << 20;
-/// An error's body must be there within.
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The upstream's id of a generation, in its headers (wire-contract §1.2).
-pub(crate) const GENERATION_ID: HeaderName = HeaderName::from_static("x-generation-id");
+/// So often a request is repeated on accounts that it has asked.
+const MOST_REPEATS: u32 = 2;
+/// The wait before the first repeat; before the next one it is twice as long.
+const REPEAT_WAIT: Duration = Duration::from_millis(100);
+/// Longer than this nobody waits for a provider.
+const LONGEST_REPEAT_WAIT: Duration = Duration::from_secs(1);
 
-/// What an upstream began to answer.
-pub(crate) enum Answered {
-    /// All of it.
-    Whole(Bytes),
-    /// A stream, whose first event may already have been taken out of the splitter.
-    Stream(OpenStream),
+/// An attempt that failed on an account.
+#[derive(Clone, Copy)]
+pub(crate) struct Failed {
+    master: MasterAccountId,
+    pub(crate) kind: FaultKind,
+    pub(crate) fault: Option<Fault>,
+    progress: Progress,
 }
 
-/// A stream that has begun.
-pub(crate) struct OpenStream {
-    pub(crate) body: UpstreamBody,
-    pub(crate) splitter: EventSplitter,
-    /// The first event with data; `None` when it takes long to come.
-    pub(crate) first: Option<Frame>,
-}
-
-/// Why an attempt failed.
-enum Failure {
-    /// Another account would answer the same.
-    Final(Problem),
-    /// It may be tried elsewhere.
-    Elsewhere {
-        kind: FaultKind,
-        fault: Option<Fault>,
-    },
-}
-
-impl Failure {
-    fn of(kind: FaultKind) -> Self {
-        Self::Elsewhere { kind, fault: None }
+impl Failed {
+    /// When the same account may be asked again, if that may help: a connection that broke before an answer, or a
+    /// provider's hiccup. Anything else would come again, or may be billed twice.
+    fn repeat_after(&self, repeats: u32) -> Option<Duration> {
+        let pause = REPEAT_WAIT * 2_u32.saturating_pow(repeats);
+        match (self.kind, self.fault) {
+            (FaultKind::Connect, _) => Some(pause),
+            (FaultKind::Broken, _) if self.progress == Progress::Sent => Some(pause),
+            (_, Some(Fault::ProviderFailed)) => Some(pause),
+            (
+                _,
+                Some(Fault::ProviderRateLimited {
+                    retry_after: Some(wait),
+                }),
+            ) => (wait <= LONGEST_REPEAT_WAIT).then(|| wait.max(pause)),
+            _ => None,
+        }
     }
 }
 
-/// Sends `body` to one master account after the other until one begins to answer.
+/// Sends `body` to one master account after the other until one begins to answer. When all have failed, it is repeated
+/// where that may help, within a bound and the account's budget of repeats.
 pub(crate) async fn forward(
     session: &mut Session,
     body: &Bytes,
@@ -73,352 +63,146 @@ pub(crate) async fn forward(
     client_gone: &CancellationToken,
 ) -> Result<Answered, Problem> {
     let gateway = Arc::clone(&session.gateway);
-    let order = gateway
-        .masters
-        .load()
-        .in_order(price_share, gateway.clock.now());
-    let mut failures = Vec::with_capacity(order.len());
-    for master in order {
+    let mut choosing = Choosing::begin(session, price_share)?;
+    let (mut failures, mut repeats) = (Vec::new(), 0);
+    loop {
         if client_gone.is_cancelled() && !failures.is_empty() {
             break;
         }
-        let began = gateway.clock.now();
-        session.begin_attempt(&master);
-        let attempt = Attempt {
-            session: &mut *session,
-            master: &master,
-        };
-        match attempt.run(body).await {
-            Ok(answered) => {
-                master.note_success(began);
-                return Ok(answered);
-            }
-            Err(Failure::Final(problem)) => {
-                gateway
-                    .metrics
-                    .upstream_fault(&master.metrics, FaultKind::Request);
-                return Err(problem);
-            }
-            Err(Failure::Elsewhere { kind, fault }) => {
-                tracing::warn!(
-                    request = %session.id(),
-                    master_account = master.name,
-                    fault = kind.name(),
-                    "an attempt failed"
-                );
-                gateway.metrics.upstream_fault(&master.metrics, kind);
-                if let Some(fault) = fault {
-                    master.note_fault(fault, gateway.clock.now());
-                }
-                failures.push((kind, fault));
-            }
+        let mut turn = choosing.next(&gateway).await;
+        if turn.is_none() && !choosing.is_free() {
+            turn = repeat(&gateway, &failures, repeats, client_gone).await;
+            repeats += 1;
+        }
+        let Some(turn) = turn else { break };
+        match ask(session, turn, body, &mut choosing).await? {
+            Ok(answered) => return Ok(answered),
+            Err(failed) => failures.push(failed),
         }
     }
-    Err(told_of(&failures))
+    Err(choosing.told_of(&gateway, &failures))
 }
 
-/// What the client is told when nobody serves: never the upstream's own words about its account.
-fn told_of(failures: &[(FaultKind, Option<Fault>)]) -> Problem {
-    let wait = failures.iter().filter_map(|(_, fault)| match fault {
-        Some(
-            Fault::AccountRateLimited { retry_after } | Fault::ProviderRateLimited { retry_after },
-        ) => *retry_after,
-        _ => None,
-    });
-    let retry_after = wait.min();
-    let is = |wanted: &[FaultKind]| {
-        !failures.is_empty() && failures.iter().all(|(kind, _)| wanted.contains(kind))
+/// Asks one account. The outer error is one that every account would answer.
+async fn ask(
+    session: &mut Session,
+    turn: Turn,
+    body: &Bytes,
+    choosing: &mut Choosing,
+) -> Result<Result<Answered, Failed>, Problem> {
+    let gateway = Arc::clone(&session.gateway);
+    let Turn { on, outcome } = turn;
+    let master = Arc::clone(&on.master);
+    let result = Attempt::begin(session, on).run(body).await;
+    let now = gateway.clock.now();
+    let failed = match result {
+        Ok(answered) => {
+            outcome.well(now);
+            return Ok(Ok(answered));
+        }
+        Err(Failure::Final(problem)) => {
+            outcome.well(now);
+            gateway
+                .metrics
+                .upstream_fault(&master.metrics, FaultKind::Request);
+            return Err(problem);
+        }
+        Err(Failure::Elsewhere {
+            kind,
+            fault,
+            progress,
+        }) => Failed {
+            master: master.id,
+            kind,
+            fault,
+            progress,
+        },
     };
-    if is(&[
-        FaultKind::AccountRateLimited,
-        FaultKind::ProviderRateLimited,
-    ]) {
-        Problem::UpstreamLimited { retry_after }
-    } else if is(&[FaultKind::Timeout]) {
-        Problem::UpstreamTimeout
-    } else {
-        Problem::Unavailable { retry_after }
-    }
-}
-
-struct Attempt<'a> {
-    session: &'a mut Session,
-    master: &'a Master,
-}
-
-impl Attempt<'_> {
-    async fn run(mut self, body: &Bytes) -> Result<Answered, Failure> {
-        let gateway = Arc::clone(&self.session.gateway);
-        let patience = gateway.settings.timeouts.upstream_answer;
-        let sent = gateway.upstream.send(request(self.master, body));
-        let response = match timeout(patience, sent).await {
-            Ok(Ok(response)) => response,
-            // Nothing was sent: nothing can be billed.
-            Ok(Err(error)) if error.is_connect() => return Err(Failure::of(FaultKind::Connect)),
-            Ok(Err(_)) => return Err(Failure::of(FaultKind::Broken)),
-            Err(_) => return Err(Failure::of(FaultKind::Timeout)),
-        };
-        let (parts, incoming) = response.into_parts();
-        self.session.moments.upstream_first = Some(Instant::now());
-        self.note_generation(&parts.headers);
-        let answered = self.read(&parts, incoming).await;
-        if answered.is_err() && may_be_billed(parts.status) {
-            self.session
-                .note_failed_attempt(gateway.settler.reserve().ok());
-        }
-        answered
-    }
-
-    async fn read(&mut self, parts: &Parts, incoming: Incoming) -> Result<Answered, Failure> {
-        let body = UpstreamBody::new(&parts.headers, incoming)
-            .map_err(|_| Failure::of(FaultKind::BadAnswer))?;
-        if parts.status != StatusCode::OK {
-            return Err(self.refused(parts.status, &parts.headers, body).await);
-        }
-        if is_event_stream(&parts.headers) {
-            self.open_stream(body).await
-        } else {
-            self.read_whole(body).await
-        }
-    }
-
-    fn note_generation(&mut self, headers: &HeaderMap) {
-        let id = headers.get(GENERATION_ID).and_then(|id| id.to_str().ok());
-        self.session.meter.note_generation(id);
-        self.session.note_served();
-    }
-
-    async fn refused(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: UpstreamBody,
-    ) -> Failure {
-        let body = timeout(
-            ERROR_BODY_TIMEOUT,
-            collect(body, MAX_ERROR_BODY_BYTES, ERROR_BODY_TIMEOUT),
-        );
-        let body = body.await.ok().and_then(Result::ok).unwrap_or_default();
-        let mut error = UpstreamError::parse(status.as_u16(), headers, &body);
-        error.retry_after = error.retry_after.or_else(|| retry_after(headers));
-        failure_of(&error)
-    }
-
-    /// A whole answer. It holds no byte back from the client that could not be tried elsewhere.
-    async fn read_whole(&mut self, body: UpstreamBody) -> Result<Answered, Failure> {
-        let timeouts = self.session.gateway.settings.timeouts;
-        let reading = collect(body, ANSWER_BYTES_MAX, timeouts.upstream_idle);
-        let bytes = match timeout(timeouts.upstream_answer, reading).await {
-            Ok(bytes) => bytes.map_err(Failure::of)?,
-            Err(_) => return Err(Failure::of(FaultKind::Timeout)),
-        };
-        self.session.moments.upstream_last = Some(Instant::now());
-        let answer = Answer::parse(&bytes).map_err(|_| Failure::of(FaultKind::BadAnswer))?;
-        let meter = &mut self.session.meter;
-        meter.note_generation(answer.id.as_deref());
-        meter.model = answer.model.as_deref().map(str::to_owned);
-        meter.provider = answer.provider.as_deref().map(str::to_owned);
-        if let Some(usage) = answer.usage {
-            meter.read(usage, Finality::Final);
-        }
-        if answer.is_failure() && answer.choices != chunk::Choices::Content {
-            return Err(match UpstreamError::inside_success(bytes.trim_ascii()) {
-                Some(error) => failure_of(&error),
-                None => Failure::of(FaultKind::BadAnswer),
-            });
-        }
-        Ok(Answered::Whole(bytes))
-    }
-
-    /// Waits for the first event with data, or for as long as the client can wait without a heartbeat.
-    async fn open_stream(&mut self, mut body: UpstreamBody) -> Result<Answered, Failure> {
-        let patience = self.session.gateway.settings.timeouts.first_event;
-        let mut splitter = EventSplitter::new();
-        match timeout(patience, first_event(&mut body, &mut splitter)).await {
-            Err(_) => Ok(Answered::Stream(OpenStream {
-                body,
-                splitter,
-                first: None,
-            })),
-            Ok(Err(kind)) => Err(Failure::of(kind)),
-            Ok(Ok(first)) => {
-                if let Frame::Event {
-                    bytes,
-                    kind: Kind::Data,
-                } = &first
-                {
-                    self.inspect_first(&data_payload(bytes))?;
-                }
-                Ok(Answered::Stream(OpenStream {
-                    body,
-                    splitter,
-                    first: Some(first),
-                }))
-            }
-        }
-    }
-
-    fn inspect_first(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        match chunk::inspect(payload, Interest::Identity) {
-            Inspected::Facts(facts)
-                if facts.error.is_some() && facts.choices != chunk::Choices::Content =>
-            {
-                self.session.meter.note_generation(facts.id.as_deref());
-                Err(match UpstreamError::inside_success(payload) {
-                    Some(error) => failure_of(&error),
-                    None => Failure::of(FaultKind::ProviderFailed),
-                })
-            }
-            Inspected::Unreadable => Err(Failure::of(FaultKind::BadAnswer)),
-            Inspected::Facts(_) | Inspected::Ordinary => Ok(()),
-        }
-    }
-}
-
-/// Whether an upstream may have billed an answer with this status that came to nothing: it began to answer, or it failed
-/// late. What it refuses at once it does not bill.
-fn may_be_billed(status: StatusCode) -> bool {
-    status.is_success() || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT
-}
-
-/// Only what is needed goes upstream: nothing of the client's own headers.
-fn request(master: &Master, body: &Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body.clone()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = master.chat.clone();
-    let headers = request.headers_mut();
-    headers.reserve(5);
-    headers.insert(AUTHORIZATION, master.authorization.clone());
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("airouter/", env!("CARGO_PKG_VERSION"))),
+    tracing::warn!(
+        request = %session.id(),
+        master_account = master.name,
+        fault = failed.kind.name(),
+        "an attempt failed"
     );
-    request
+    gateway.metrics.upstream_fault(&master.metrics, failed.kind);
+    let verdict = choosing.verdict(&gateway, &master, &failed);
+    outcome.failed(verdict, now);
+    if matches!(verdict, Verdict::Key(_)) && master.has_a_key(now) {
+        choosing.again(master.id);
+    }
+    Ok(Err(failed))
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            value
-                .trim_start()
-                .to_ascii_lowercase()
-                .starts_with("text/event-stream")
-        })
+/// Waits, and asks an account again that has failed this request.
+async fn repeat(
+    gateway: &Gateway,
+    failures: &[Failed],
+    repeats: u32,
+    client_gone: &CancellationToken,
+) -> Option<Turn> {
+    if repeats >= MOST_REPEATS {
+        return None;
+    }
+    let (failed, wait) = failures
+        .iter()
+        .find_map(|failed| Some((failed, failed.repeat_after(repeats)?)))?;
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = client_gone.cancelled() => return None,
+    }
+    let masters = gateway.masters.load_full();
+    let mut serving = masters.all().iter();
+    let master = serving.find(|master| master.id == failed.master)?;
+    master.repeat(gateway.clock.now())
 }
 
-/// The first frame that is more than a comment. An end before it is a failure.
-async fn first_event(
-    body: &mut UpstreamBody,
-    splitter: &mut EventSplitter,
-) -> Result<Frame, FaultKind> {
-    loop {
-        while let Some(frame) = splitter.next_frame() {
-            match frame {
-                Frame::Event {
-                    kind: Kind::Comment | Kind::Other,
-                    ..
-                } => {}
-                Frame::Event {
-                    kind: Kind::Done, ..
-                } => return Err(FaultKind::BadAnswer),
-                frame => return Ok(frame),
+impl Choosing {
+    /// What a failure says about the account. The quota of free models is not the account's health.
+    fn verdict(&self, gateway: &Gateway, master: &Master, failed: &Failed) -> Verdict {
+        match failed.fault {
+            Some(Fault::AccountRateLimited { retry_after }) if self.is_free() => {
+                let now = gateway.clock.now();
+                gateway.free_quota.used_up(master.id, retry_after, now);
+                Verdict::NotTheirs
             }
-        }
-        match body.next().await {
-            Some(Ok(bytes)) => splitter.feed(bytes),
-            Some(Err(_)) => return Err(FaultKind::Broken),
-            None => {
-                return match splitter.finish() {
-                    Some(
-                        frame @ Frame::Event {
-                            kind: Kind::Data, ..
-                        },
-                    ) => Ok(frame),
-                    _ => Err(FaultKind::BadAnswer),
-                };
-            }
+            fault => Verdict::of(failed.kind, fault),
         }
     }
-}
 
-/// A whole body, if it is within `limit` bytes and never pauses for longer than `idle`. One that comes in one piece is
-/// not copied.
-async fn collect(mut body: UpstreamBody, limit: usize, idle: Duration) -> Result<Bytes, FaultKind> {
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
-    loop {
-        let part = match timeout(idle, body.next()).await {
-            Ok(Some(Ok(part))) => part,
-            Ok(Some(Err(_))) => return Err(FaultKind::Broken),
-            Ok(None) => break,
-            Err(_) => return Err(FaultKind::Timeout),
-        };
-        if first.len() + joined.len() + part.len() > limit {
-            return Err(FaultKind::BadAnswer);
+    /// What the client is told when nobody serves: never the upstream's own words about its account.
+    fn told_of(&self, gateway: &Gateway, failures: &[Failed]) -> Problem {
+        let is = |wanted: &[FaultKind]| failures.iter().all(|failed| wanted.contains(&failed.kind));
+        if self.is_free() && is(&[FaultKind::AccountRateLimited]) {
+            return Problem::FreeQuotaSpent {
+                retry_after: self.free_wait(gateway),
+            };
         }
-        if first.is_empty() && joined.is_empty() {
-            first = part;
+        let told = gateway.masters.load().told_wait(gateway.clock.now());
+        if failures.is_empty() {
+            return match told {
+                Some(wait) => Problem::UpstreamLimited {
+                    retry_after: Some(wait),
+                },
+                None => Problem::Unavailable { retry_after: None },
+            };
+        }
+        let waits = failures.iter().filter_map(|failed| match failed.fault {
+            Some(
+                Fault::AccountRateLimited { retry_after }
+                | Fault::ProviderRateLimited { retry_after },
+            ) => retry_after,
+            _ => None,
+        });
+        let retry_after = waits.min();
+        if is(&[
+            FaultKind::AccountRateLimited,
+            FaultKind::ProviderRateLimited,
+        ]) {
+            Problem::UpstreamLimited { retry_after }
+        } else if is(&[FaultKind::Timeout]) {
+            Problem::UpstreamTimeout
         } else {
-            joined.extend_from_slice(&std::mem::take(&mut first));
-            joined.extend_from_slice(&part);
+            Problem::Unavailable { retry_after }
         }
-    }
-    Ok(if joined.is_empty() {
-        first
-    } else {
-        joined.freeze()
-    })
-}
-
-fn failure_of(error: &UpstreamError) -> Failure {
-    let fault = error.fault();
-    if fault.may_succeed_elsewhere() {
-        return Failure::Elsewhere {
-            kind: fault.into(),
-            fault: Some(fault),
-        };
-    }
-    Failure::Final(Problem::Rejected {
-        status: error.status,
-        message: client_message(error),
-    })
-}
-
-/// Words that tell of the operator's account, or where it is.
-const TELLTALE_WORDS: [&str; 14] = [
-    "openrouter",
-    "http:",
-    "https:",
-    "account",
-    "credit",
-    "api key",
-    "settings",
-    "sk-",
-    "org_",
-    "org-",
-    "proj_",
-    "proj-",
-    "organization",
-    "user_",
-];
-
-/// What is wrong with the request, in the upstream's words where these speak of nothing but the request.
-fn client_message(error: &UpstreamError) -> String {
-    let texts = [
-        error.provider_message.as_deref(),
-        Some(error.message.as_str()),
-    ];
-    let is_safe = |text: &&str| {
-        let lower = text.to_ascii_lowercase();
-        !text.trim().is_empty() && !TELLTALE_WORDS.iter().any(|word| lower.contains(word))
-    };
-    match texts.into_iter().flatten().find(is_safe) {
-        Some(text) => text.chars().take(2_000).collect(),
-        None => "The model's provider refused this request. Check the model, the parameters and the content.".to_owned(),
     }
 }

@@ -2,12 +2,13 @@
 
 mod background;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use airouter_auth::Pseudonyms;
+use airouter_auth::{EncryptionKeys, Pseudonyms};
 use airouter_limits::Limiter;
 use airouter_spool::Spool;
 use airouter_store::{Store, StoreError};
@@ -16,19 +17,23 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer_headers::AnswerHeaders;
 use crate::catalog::Catalog;
 use crate::changes;
+use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
-use crate::history::{Continuity, History};
+use crate::history::{Committed, Continuity, History};
+use crate::idempotency::ClaimKeeper;
 use crate::in_flight::InFlight;
 use crate::keys::KeyCache;
 use crate::leases::LeaseKeeper;
-use crate::masters::Masters;
+use crate::masters::{FreeQuota, Masters};
 use crate::metrics::{Alarm, Gauge, Metrics};
 use crate::read_body::BodyMemory;
 use crate::replica::Replica;
 use crate::resolver::Resolver;
 use crate::settle::{Settler, SettlerParts};
+use crate::strays::Strays;
 use crate::upstream::UpstreamClient;
 
 pub use background::{Background, Working};
@@ -42,20 +47,48 @@ pub struct Settings {
     pub max_body_bytes: u64,
     /// Bounds of waiting.
     pub timeouts: Timeouts,
+    /// How often upstreams are asked for the credit of master accounts, about.
+    pub credit_every: Duration,
     /// Most connections of clients at the same time.
     pub max_connections: usize,
+    /// Whether answers carry what they cost.
+    pub answer_headers: AnswerHeaders,
+    /// Most of them from one address; `None` is any number.
+    pub connections_per_address: Option<NonZeroUsize>,
+    /// Who is believed when it says for whom it speaks.
+    pub trusted_proxies: TrustedProxies,
+    /// How they say it.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Whether trusted proxies begin their connections with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They don't.
+    #[default]
+    Off,
+    /// Every one of their connections must begin with one; others must not.
+    Required,
 }
 
 /// Bounds of waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
+    /// For what comes before a connection's first request: a header of the PROXY protocol, and the handshake of TLS.
+    pub client_handshake: Duration,
     /// For a client's headers, also those of the next request on an idle connection.
     pub client_headers: Duration,
     /// Between two parts of a client's body.
     pub client_body: Duration,
     /// For a client to take what was sent.
     pub client_stall: Duration,
-    /// For an upstream's headers, and for the first event or the whole of an answer.
+    /// For the headers of a stream, after which an upstream counts as hanging and another one is asked. OpenRouter sends
+    /// them early, and comments while a provider thinks (wire-contract §1.3).
+    pub stream_headers: Duration,
+    /// For the headers of an answer that isn't streamed. They come early for slow answers too, but that is only observed
+    /// (wire-contract §1.2), and whoever gives up such an answer pays for it all the same: it is longer.
+    pub whole_headers: Duration,
+    /// For the whole of an answer that isn't streamed.
     pub upstream_answer: Duration,
     /// Between two parts of an upstream's answer.
     pub upstream_idle: Duration,
@@ -71,9 +104,12 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            client_handshake: Duration::from_secs(10),
             client_headers: Duration::from_secs(60),
             client_body: Duration::from_secs(30),
             client_stall: Duration::from_secs(60),
+            stream_headers: Duration::from_secs(30),
+            whole_headers: Duration::from_secs(300),
             upstream_answer: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(120),
             first_event: Duration::from_secs(10),
@@ -106,6 +142,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Under which names tenants are known upstream.
     pub pseudonyms: Pseudonyms,
+    /// What seals answers that are kept for repeats.
+    pub encryption: Arc<EncryptionKeys>,
     /// The connection to upstreams.
     pub upstream: UpstreamClient,
     /// The rate limits; its clock is [`Parts::clock`].
@@ -126,20 +164,24 @@ pub struct Gateway {
     pub(crate) keys_used: changes::KeysUsed,
     pub(crate) catalog: ArcSwap<Catalog>,
     pub(crate) masters: ArcSwap<Masters>,
+    pub(crate) free_quota: FreeQuota,
     pub(crate) limiter: Limiter,
     pub(crate) replica: Arc<Replica>,
     pub(crate) leases: Arc<LeaseKeeper>,
     pub(crate) spool: Arc<Spool>,
     history: History,
+    committed: Arc<Committed>,
     /// The database is another one, or an older state: what was read of its change log means nothing.
     pub(crate) change_log_is_another: AtomicBool,
     /// The database did not answer when it was asked last.
     is_cut_off: AtomicBool,
     master_source: Arc<dyn MasterSource>,
     pub(crate) settler: Settler,
+    pub(crate) claims: ClaimKeeper,
     pub(crate) in_flight: InFlight,
     pub(crate) body_memory: BodyMemory,
     pub(crate) resolver: Resolver,
+    pub(crate) strays: Strays,
     /// Requests, and what works on for them when their clients have gone.
     pub(crate) tracker: TaskTracker,
     /// Set when nothing new is to be admitted.
@@ -157,11 +199,12 @@ impl Gateway {
             clock,
             metrics,
             pseudonyms,
+            encryption,
             upstream,
             limiter,
             settings,
         } = parts;
-        let history = History::open(&data_dir);
+        let (history, committed) = (History::open(&data_dir), Arc::<Committed>::default());
         let replica = Replica::register(Arc::clone(&store), Arc::clone(&clock)).await?;
         let tracker = TaskTracker::new();
         let leases = LeaseKeeper::new(
@@ -176,13 +219,21 @@ impl Gateway {
             replica: Arc::clone(&replica),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            committed: Arc::clone(&committed),
         });
         let (resolver, unsettled) = Resolver::new();
+        let (claims, claim_loop) = ClaimKeeper::new(
+            Arc::clone(&store),
+            Arc::clone(&replica),
+            Arc::clone(&clock),
+            encryption,
+        );
         let gateway = Arc::new(Self {
             keys: KeyCache::new(Arc::clone(&store), Arc::clone(&clock)),
             keys_used: changes::KeysUsed::default(),
             catalog: ArcSwap::default(),
             masters: ArcSwap::default(),
+            free_quota: FreeQuota::default(),
             in_flight: InFlight::default(),
             body_memory: BodyMemory::default(),
             stopping: CancellationToken::new(),
@@ -197,11 +248,14 @@ impl Gateway {
             leases,
             spool,
             history,
+            committed,
             change_log_is_another: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
             master_source,
             settler,
+            claims,
             resolver,
+            strays: Strays::default(),
             tracker,
         });
         gateway.follow_history().await?;
@@ -211,6 +265,7 @@ impl Gateway {
             commits,
             landing,
             unsettled,
+            claims: claim_loop,
         };
         Ok((gateway, background))
     }
@@ -233,10 +288,12 @@ impl Gateway {
     /// Looks whether the database is still the one that it was. What an older one has forgotten is said, and nothing is
     /// spent on leases that it did not grant.
     async fn follow_history(&self) -> Result<(), StoreError> {
-        let found = self.store.position().await?;
-        match self.history.compare(found) {
+        let asked = self.history.durable(&self.committed);
+        let look = self.store.look(&asked).await?;
+        let position = look.position;
+        match self.history.compare(&look) {
             Continuity::Continues => {
-                self.history.remember(found);
+                self.history.remember(position, &asked, &self.committed);
                 return Ok(());
             }
             Continuity::Older { seen, found } => {
@@ -244,18 +301,21 @@ impl Gateway {
                 tracing::error!(
                     seen,
                     found,
-                    "the database is older than it was: ledger transactions after the one found, up to the one seen, are missing"
+                    missing_requests = look.missing_requests,
+                    "the database is older than it was: ledger transactions up to the one seen, which were durable, are missing"
                 );
             }
             Continuity::Another => {
-                tracing::warn!(database = %found.database, "this is another database than the one before");
+                tracing::warn!(database = %position.database, "this is another database than the one before");
             }
         }
+        // Its connections may be the same as before.
+        self.store.forget_what_was_read();
         self.change_log_is_another.store(true, Ordering::Release);
         self.keys.forget_all();
         self.leases.begin_over().await?;
         // Not before: what failed is to be done again.
-        self.history.remember(found);
+        self.history.remember(position, &asked, &self.committed);
         Ok(())
     }
 
@@ -282,7 +342,9 @@ impl Gateway {
         set(Gauge::SettlementQueue, self.settler.queued());
         let spooled = usize::try_from(self.spool.len()).unwrap_or(usize::MAX);
         set(Gauge::SpooledBatches, spooled);
-        set(Gauge::UpstreamRequests, self.masters.load().in_flight());
+        let masters = self.masters.load();
+        masters.show(self.clock.now());
+        set(Gauge::UpstreamRequests, masters.in_flight());
         let connections = self.store.connections();
         set(Gauge::DatabaseConnections, connections.open);
         set(Gauge::IdleDatabaseConnections, connections.idle);

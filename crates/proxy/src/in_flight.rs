@@ -1,6 +1,6 @@
 //! Requests that run: those older than a second are written down, so that a crash forgets none (design §3, Crash).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use airouter_billing::event::{RequestFacts, Served};
 use airouter_billing::recovery::PendingReason;
 use airouter_billing::settlement::BudgetCharge;
 use airouter_billing::{RequestId, Timestamp};
+use airouter_store::idempotency::Claim;
 use airouter_store::settlements::PendingRequest;
 
 use crate::settle::Settler;
@@ -19,6 +20,7 @@ const WRITE_DOWN_AFTER: Duration = Duration::from_millis(700);
 pub(crate) struct Running {
     facts: RequestFacts,
     holds: Vec<BudgetCharge>,
+    claim: Option<Claim>,
     since: Instant,
     state: Mutex<State>,
 }
@@ -62,18 +64,14 @@ impl Running {
         }
     }
 
-    /// Writes it down unless the database knows already where it is served; a failover is written anew. Returns whether it
-    /// has to be looked at again.
-    fn write_down(&self, settler: &Settler, now: Timestamp) -> bool {
+    /// Writes it down unless the database knows already where it is served; a failover is written anew.
+    fn write_down(&self, settler: &Settler, now: Timestamp) {
         let mut state = self.lock();
-        if state.is_settled {
-            return false;
-        }
-        if state.served.is_none() || state.served == state.written {
-            return true;
+        if state.is_settled || state.served == state.written {
+            return;
         }
         let Some(served) = state.served.clone() else {
-            return true;
+            return;
         };
         let pending = PendingRequest {
             request: self.facts.clone(),
@@ -81,12 +79,12 @@ impl Running {
             reason: PendingReason::InFlight,
             holds: self.holds.clone(),
             since: now,
+            claim: self.claim,
         };
         // Handed over under the lock: the settlement, which takes it first, can only come behind.
         if settler.note_in_flight(pending) {
             state.written = Some(served);
         }
-        true
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -102,17 +100,24 @@ const SHARDS: usize = 16;
 pub(crate) struct InFlight {
     /// Oldest first.
     young: [Mutex<VecDeque<Weak<Running>>>; SHARDS],
+    /// Until they are dropped, which is after they were handed in for settlement.
     old: Mutex<Vec<Weak<Running>>>,
 }
 
 impl InFlight {
     /// A request was admitted.
-    pub(crate) fn add(&self, facts: RequestFacts, holds: Vec<BudgetCharge>) -> Arc<Running> {
+    pub(crate) fn add(
+        &self,
+        facts: RequestFacts,
+        holds: Vec<BudgetCharge>,
+        claim: Option<Claim>,
+    ) -> Arc<Running> {
         // The last byte of a UUID is random.
         let shard = &self.young[usize::from(facts.id.get().as_bytes()[15]) % SHARDS];
         let running = Arc::new(Running {
             facts,
             holds,
+            claim,
             since: Instant::now(),
             state: Mutex::default(),
         });
@@ -143,6 +148,15 @@ impl InFlight {
             .any(|running| running.facts.id == request && !running.lock().is_settled)
     }
 
+    /// Those that may have been written down and have not been handed in for settlement yet.
+    pub(crate) fn known(&self) -> HashSet<RequestId> {
+        let old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
+        old.iter()
+            .filter_map(Weak::upgrade)
+            .map(|running| running.facts.id)
+            .collect()
+    }
+
     /// Writes down everything: the process ends before the requests do.
     pub(crate) fn write_all_down(&self, settler: &Settler, now: Timestamp) {
         self.write_down_from(Duration::ZERO, settler, now);
@@ -154,9 +168,11 @@ impl InFlight {
             old.extend(take_grown(shard, age));
         }
         old.retain(|running| {
-            running
-                .upgrade()
-                .is_some_and(|running| running.write_down(settler, now))
+            let running = running.upgrade();
+            if let Some(running) = &running {
+                running.write_down(settler, now);
+            }
+            running.is_some()
         });
     }
 }

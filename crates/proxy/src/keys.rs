@@ -8,6 +8,7 @@ use airouter_auth::KeyHash;
 use airouter_billing::{AccountId, ApiKeyId, Timestamp};
 use airouter_store::clients::KeySnapshot;
 use airouter_store::{Store, StoreError};
+use async_trait::async_trait;
 use quick_cache::sync::Cache;
 
 use crate::clock::Clock;
@@ -27,9 +28,26 @@ struct Entry {
     checked: Arc<AtomicU64>,
 }
 
+/// Where keys are looked up.
+#[async_trait]
+pub trait KeySource: Send + Sync + 'static {
+    /// The key with this hash, in whatever state; `None` when there is none.
+    async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeySnapshot>, StoreError>;
+}
+
+/// The database.
+struct Stored(Arc<dyn Store>);
+
+#[async_trait]
+impl KeySource for Stored {
+    async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<KeySnapshot>, StoreError> {
+        self.0.key_by_hash(hash).await
+    }
+}
+
 /// Snapshots of client keys by the key's hash. A miss is one query, shared by all who miss on the same key.
 pub struct KeyCache {
-    store: Arc<dyn Store>,
+    source: Box<dyn KeySource>,
     clock: Arc<dyn Clock>,
     entries: Cache<KeyHash, Entry>,
     generation: AtomicU64,
@@ -38,8 +56,13 @@ pub struct KeyCache {
 impl KeyCache {
     /// An empty cache over `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self::over(Box::new(Stored(store)), clock)
+    }
+
+    /// An empty cache over `source`.
+    pub fn over(source: Box<dyn KeySource>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            store,
+            source,
             clock,
             entries: Cache::new(MAX_ENTRIES),
             generation: AtomicU64::new(0),
@@ -65,7 +88,7 @@ impl KeyCache {
     async fn load(&self, hash: &KeyHash) -> Result<Entry, StoreError> {
         // Before the query: what changes while it runs makes its answer stale.
         let generation = self.generation.load(Ordering::Acquire);
-        let snapshot = self.store.key_by_hash(hash).await?.map(Arc::new);
+        let snapshot = self.source.key_by_hash(hash).await?.map(Arc::new);
         let checked = Arc::new(AtomicU64::new(generation));
         Ok(Entry {
             snapshot,
@@ -125,3 +148,6 @@ impl KeyCache {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

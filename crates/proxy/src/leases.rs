@@ -147,6 +147,16 @@ impl LeaseKeeper {
         })
     }
 
+    /// What [`LeaseKeeper::take`] would say; takes nothing.
+    pub fn look(&self, budgets: &[BudgetRef], amount: Nanos) -> Result<(), NoHold> {
+        let now = self.clock.now();
+        let tenure = self.replica.membership().tenure;
+        let cells = budgets
+            .iter()
+            .map(|budget| (*budget, self.cell(*budget, now)));
+        holds::Holds::look(tenure, cells, amount, self.steady_now())
+    }
+
     /// Renews the leases if they have ended or that is due; whoever was taken for dead begins anew. One task asks for all
     /// who wait, and all of them share in its failure.
     pub async fn renew_if_due(&self) -> Result<(), StoreError> {
@@ -262,6 +272,19 @@ impl LeaseKeeper {
             .map_or(0, Lease::free)
     }
 
+    /// What is known to be free of one budget; `None` when nothing was ever asked about it.
+    pub fn known_free_of(&self, budget: BudgetRef) -> Option<i64> {
+        let slot = budget.slot(self.clock.now());
+        let cells = self
+            .shard(&slot)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let cell = Arc::clone(cells.get(&slot)?);
+        drop(cells);
+        let state = cell.lock();
+        state.lease.as_ref().map(Lease::free)
+    }
+
     /// A budget changed: what it refused, it may grant now.
     pub fn budget_changed(&self, budget: BudgetId) {
         for cell in self.cells() {
@@ -344,3 +367,6 @@ impl Holds {
         (self.held.spend(price), self.replica)
     }
 }
+
+#[cfg(test)]
+mod tests;

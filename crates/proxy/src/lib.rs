@@ -4,9 +4,10 @@
 //!
 //! | stage | file | I/O |
 //! | --- | --- | --- |
-//! | accept | [`server`], `service`, [`route`] | the client's socket |
+//! | accept | [`server`], [`client_address`], `service`, [`route`] | the client's socket |
 //! | authenticate | `service`, [`keys`] | none, but for a key that is not in the cache |
 //! | read | `read_body`, [`wire::request`] | the client's socket |
+//! | claim | [`idempotency`] | one insert for many requests, where an `Idempotency-Key` came |
 //! | admit | `admit`, [`leases`] | none, but for a lease that runs dry |
 //! | choose | [`masters`] | none |
 //! | forward | `forward`, [`upstream`] | the upstream's socket |
@@ -18,16 +19,21 @@
 
 mod account;
 mod admit;
+pub mod answer_headers;
+mod attempt;
 pub mod body;
 pub mod catalog;
 mod changes;
 mod chat;
+mod choosing;
+pub mod client_address;
 pub mod clock;
 mod events;
 mod forward;
 pub mod gateway;
 mod health;
 pub mod history;
+pub mod idempotency;
 mod in_flight;
 pub mod keys;
 pub mod leases;
@@ -36,6 +42,7 @@ mod meter;
 pub mod metrics;
 mod models;
 pub mod problem;
+mod quote;
 mod rate_headers;
 mod read_body;
 pub mod relay;
@@ -48,5 +55,6 @@ mod service;
 mod session;
 pub mod settle;
 mod stall;
+mod strays;
 pub mod upstream;
 pub mod wire;

@@ -16,7 +16,7 @@ use airouter_billing::event::{Delivery, Ending, LossReason};
 use airouter_billing::{Nanos, Outcome, UsageEvent};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 
-pub use labels::{Alarm, FaultKind, Gauge, Refusal, TokenKind};
+pub use labels::{Alarm, BreakerState, FaultKind, Gauge, Refusal, Rejection, TokenKind};
 pub use routes::{MasterMetrics, ModelMetrics};
 
 use register::{counter, counters_for, gauge, histogram};
@@ -42,9 +42,11 @@ pub struct Metrics {
     registry: Registry,
     routes: Routes,
     refusals: [IntCounter; Refusal::ALL.len()],
+    rejections: [IntCounter; Rejection::ALL.len()],
     alarms: [IntCounter; Alarm::ALL.len()],
     losses: [IntCounter; LossReason::ALL.len()],
     lost: [IntCounter; LossReason::ALL.len()],
+    corrections: [IntCounter; LossReason::ALL.len()],
     gauges: [IntGauge; Gauge::ALL.len()],
     added_first_byte: Histogram,
     added_last_byte: Histogram,
@@ -53,6 +55,7 @@ pub struct Metrics {
     settlement_lag: Histogram,
     commit_batch: Histogram,
     redis_fallbacks: IntCounter,
+    replays: IntCounter,
 }
 
 /// A request that ended, however it did.
@@ -113,6 +116,12 @@ impl Metrics {
                 "Requests that were refused before anything went upstream.",
                 ("reason", Refusal::ALL.map(Refusal::name)),
             )?,
+            rejections: counters_for(
+                &registry,
+                "airouter_rejected_connections_total",
+                "Connections that were closed before a request.",
+                ("reason", Rejection::ALL.map(Rejection::name)),
+            )?,
             alarms: counters_for(
                 &registry,
                 "airouter_alarms_total",
@@ -129,6 +138,12 @@ impl Metrics {
                 &registry,
                 "airouter_loss_nanodollars_total",
                 "What the operator bears, in nano-dollars.",
+                ("reason", LossReason::ALL.map(LossReason::name)),
+            )?,
+            corrections: counters_for(
+                &registry,
+                "airouter_loss_corrections_total",
+                "Losses that were taken back, because the client had its answer, and is charged.",
                 ("reason", LossReason::ALL.map(LossReason::name)),
             )?,
             gauges: gauges(&registry)?,
@@ -152,6 +167,11 @@ impl Metrics {
                 &registry,
                 "airouter_redis_fallbacks_total",
                 "Requests whose limits this replica counted by itself because Redis was away or slow.",
+            )?,
+            replays: counter(
+                &registry,
+                "airouter_idempotent_replays_total",
+                "Answers that were sent again to a repeat with the same Idempotency-Key.",
             )?,
             registry,
         })
@@ -213,6 +233,11 @@ impl Metrics {
         self.refusals[refusal as usize].inc();
     }
 
+    /// A connection was closed before a request.
+    pub fn connection_rejected(&self, reason: Rejection) {
+        self.rejections[reason as usize].inc();
+    }
+
     /// Something went wrong at or on the way to the upstream.
     pub fn upstream_fault(&self, master: &MasterMetrics, fault: impl Into<FaultKind>) {
         master.faults[fault.into() as usize].inc();
@@ -222,6 +247,11 @@ impl Metrics {
     pub fn loss(&self, reason: LossReason, amount: Nanos) {
         self.losses[reason as usize].inc();
         self.lost[reason as usize].inc_by(nanodollars(amount));
+    }
+
+    /// A loss that was booked for this reason is taken back. What was counted as lost stays counted.
+    pub fn loss_corrected(&self, reason: LossReason) {
+        self.corrections[reason as usize].inc();
     }
 
     /// Something happened that must not.
@@ -250,6 +280,11 @@ impl Metrics {
     pub fn redis_fallbacks(&self, total: u64) {
         let counted = self.redis_fallbacks.get();
         self.redis_fallbacks.inc_by(total.saturating_sub(counted));
+    }
+
+    /// An answer was sent again.
+    pub fn answer_replayed(&self) {
+        self.replays.inc();
     }
 
     /// A quantity that goes up and down, to be set, increased or decreased.

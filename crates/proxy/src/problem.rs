@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use airouter_billing::{Nanos, RequestId};
 use airouter_limits::{LimitKind, RateLimited};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use crate::answer_headers;
 use crate::body::AnswerBody;
 use crate::metrics::Refusal;
 use crate::rate_headers;
@@ -62,6 +64,22 @@ pub enum Problem {
     BodyBroken,
     /// The body is compressed.
     EncodedBody,
+    /// The Idempotency-Key can't be one.
+    InvalidIdempotencyKey,
+    /// The Idempotency-Key came with another request before.
+    IdempotencyKeyReused,
+    /// The request with this Idempotency-Key runs.
+    RequestRunning {
+        /// Which.
+        request: RequestId,
+    },
+    /// The request with this Idempotency-Key was answered, and the answer is not kept.
+    RequestFinished {
+        /// Which.
+        request: RequestId,
+        /// What the client was charged.
+        price: Nanos,
+    },
     /// There is no such path.
     UnknownPath,
     /// The path has no such method.
@@ -84,6 +102,11 @@ pub enum Problem {
     UpstreamLimited {
         /// When to try again.
         retry_after: Option<Duration>,
+    },
+    /// The quota of free models is used up, or this tenant's part of it.
+    FreeQuotaSpent {
+        /// When to try again.
+        retry_after: Duration,
     },
     /// The upstream took too long.
     UpstreamTimeout,
@@ -178,6 +201,12 @@ impl Problem {
         if let Self::RateLimited(limited) = &self {
             rate_headers::add_refusal(limited, headers);
         }
+        if let Self::RequestRunning { request } = self {
+            answer_headers::add_earlier(request, None, headers);
+        }
+        if let Self::RequestFinished { request, price } = self {
+            answer_headers::add_earlier(request, Some(price), headers);
+        }
         if let Self::WrongMethod(allowed) = self {
             headers.insert(http::header::ALLOW, HeaderValue::from_static(allowed));
         }
@@ -200,6 +229,11 @@ impl Problem {
     /// Its code, for logs and metrics.
     pub fn code(&self) -> &'static str {
         self.tell().code.unwrap_or("upstream_rejected")
+    }
+
+    /// What the client is told, in words.
+    pub fn message(&self) -> String {
+        self.tell().message
     }
 
     /// What it counts as in the metrics.
@@ -226,10 +260,15 @@ impl Problem {
             | Self::InvalidRequest(_)
             | Self::BodyBroken
             | Self::EncodedBody
+            | Self::InvalidIdempotencyKey
             | Self::Rejected { .. } => Refusal::BadRequest,
+            Self::IdempotencyKeyReused
+            | Self::RequestRunning { .. }
+            | Self::RequestFinished { .. } => Refusal::IdempotencyKey,
             Self::Unavailable { .. } | Self::UpstreamLimited { .. } | Self::UpstreamTimeout => {
                 Refusal::NoUpstream
             }
+            Self::FreeQuotaSpent { .. } => Refusal::FreeQuota,
             Self::StoreUnavailable | Self::Busy | Self::ShuttingDown | Self::NotDurable => {
                 Refusal::NotReady
             }
@@ -246,7 +285,9 @@ impl Problem {
             Self::Unavailable { retry_after } | Self::UpstreamLimited { retry_after } => {
                 Some(retry_after.map_or(1, seconds).clamp(1, 60))
             }
+            Self::FreeQuotaSpent { retry_after } => Some(seconds(*retry_after).max(1)),
             Self::StoreUnavailable | Self::Busy | Self::ShuttingDown | Self::NotDurable => Some(1),
+            Self::RequestRunning { .. } => Some(2),
             _ => None,
         }
     }
@@ -254,7 +295,10 @@ impl Problem {
     /// What SDKs should do where the status alone would mislead them.
     fn retry_advice(&self) -> Option<&'static str> {
         match self {
-            Self::RequestBudgetSpent { .. } | Self::NotDurable | Self::BodyTooSlow => Some("false"),
+            Self::RequestBudgetSpent { .. }
+            | Self::NotDurable
+            | Self::BodyTooSlow
+            | Self::RequestFinished { .. } => Some("false"),
             Self::RateLimited(limited) if limited.retry_after_ms.is_none() => Some("false"),
             _ => None,
         }
@@ -263,6 +307,7 @@ impl Problem {
     fn tell(&self) -> Told {
         self.tell_about_the_key()
             .or_else(|| self.tell_about_limits())
+            .or_else(|| self.tell_about_the_repeat())
             .or_else(|| self.tell_about_the_request())
             .unwrap_or_else(|| self.tell_about_the_service())
     }
@@ -306,6 +351,13 @@ impl Problem {
                 "request_budget_spent",
                 "The number of requests that this key or account may make in this period is used up.",
             ),
+            Self::FreeQuotaSpent { .. } => Told::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                "free_models_limited",
+                "Free models take few requests, which all clients share, and for now they are used up. \
+                 Try again after the time in Retry-After, or use the model without ':free'.",
+            ),
             Self::RateLimited(limited) => {
                 let what = match limited.which {
                     LimitKind::Requests => "requests a minute",
@@ -320,6 +372,40 @@ impl Problem {
                     message,
                 )
             }
+            _ => return None,
+        })
+    }
+
+    fn tell_about_the_repeat(&self) -> Option<Told> {
+        const KIND: &str = "idempotency_error";
+        let conflict = |code, message: String| Told::new(StatusCode::CONFLICT, KIND, code, message);
+        Some(match self {
+            Self::InvalidIdempotencyKey => Told::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_request_error",
+                "invalid_idempotency_key",
+                "Idempotency-Key must come once, with 1 to 255 visible ASCII characters and no spaces.",
+            ),
+            Self::IdempotencyKeyReused => Told::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                KIND,
+                "idempotency_key_reused",
+                "This Idempotency-Key came with another request before. Send every new request with a new key.",
+            ),
+            Self::RequestRunning { request } => conflict(
+                "request_running",
+                format!(
+                    "The request with this Idempotency-Key ({request}) is not done. Repeat it later to learn what became of it."
+                ),
+            ),
+            Self::RequestFinished { request, price } => conflict(
+                "request_finished",
+                format!(
+                    "The request with this Idempotency-Key ({request}) was answered and cost ${price}; its answer is not \
+                     kept, because it was streamed, broke off or is too large. To run it again, at its price, send it with \
+                     a new key."
+                ),
+            ),
             _ => return None,
         })
     }

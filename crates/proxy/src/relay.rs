@@ -11,8 +11,8 @@ use airouter_billing::event::Ending;
 use bytes::Bytes;
 use tokio::time::Sleep;
 
+use crate::attempt::OpenStream;
 use crate::events::{EventFilter, Passed, StreamEnd};
-use crate::forward::OpenStream;
 use crate::gateway::Timeouts;
 use crate::problem::Problem;
 use crate::route::Surface;

@@ -1,5 +1,6 @@
 //! What is told of a finished request once its usage is durable: its metrics and its one line in the log.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,7 @@ pub(crate) struct Report {
     pub(crate) moments: Moments,
     pub(crate) entry: Arc<CatalogEntry>,
     pub(crate) master: Arc<Master>,
+    pub(crate) client: IpAddr,
     pub(crate) key_preview: Arc<str>,
     /// In flight until here.
     pub(crate) counted: Counted,
@@ -84,6 +86,7 @@ impl Report {
         tracing::info!(
             target: "airouter::request",
             request = %event.request.id,
+            client = %self.client,
             key = &*self.key_preview,
             payer = %event.request.payer,
             model = event.request.requested_model,

@@ -1,6 +1,7 @@
 //! Finds out what requests cost whose usage did not come: asks for the generation record with backoff, then settles.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use airouter_billing::decimal::parse_decimal;
@@ -9,9 +10,12 @@ use airouter_billing::pricing::{self, PriceError, Priced, Terms};
 use airouter_billing::recovery::{self, Next, PendingReason};
 use airouter_billing::settlement::BudgetCharge;
 use airouter_billing::usage::{CostSource, Inference};
-use airouter_billing::{Nanos, Outcome, Quantity, TokenCounts, Usage, UsageEvent};
+use airouter_billing::{
+    ModelPrices, Nanos, Outcome, Quantity, RequestId, TokenCounts, Usage, UsageEvent,
+};
 use airouter_openrouter::Generation;
 use airouter_store::StoreError;
+use airouter_store::idempotency::FinishedClaim;
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::PendingRequest;
 use rust_decimal::Decimal;
@@ -22,12 +26,14 @@ use crate::gateway::Gateway;
 use crate::leases::Holds;
 use crate::metrics::Gauge;
 
-/// Most requests whose usage is being found out; what is beyond stays in the database until the next start.
+/// Most requests whose usage is being found out; what is beyond stays in the database until there is room.
 const QUEUE_SIZE: usize = 65_536;
 /// Most requests that are taken over in one go.
 const MOST_TAKEN_OVER: usize = 1_000;
 /// Most questions to upstreams at the same time.
 const PARALLEL_QUESTIONS: usize = 8;
+/// Between two questions for prices while the database is away.
+const PRICES_RETRY: Duration = Duration::from_secs(1);
 
 /// A request whose usage is not known, with what it still holds in this process.
 pub(crate) struct Unsettled {
@@ -38,25 +44,48 @@ pub(crate) struct Unsettled {
 }
 
 /// Takes requests whose usage is not known.
-#[derive(Clone)]
-pub(crate) struct Resolver(mpsc::Sender<Unsettled>);
+pub(crate) struct Resolver {
+    queue: mpsc::Sender<Unsettled>,
+    /// Those that it was given and that are not settled yet.
+    known: Mutex<HashSet<RequestId>>,
+}
 
 impl Resolver {
     /// A resolver, and what [`run`] needs to work for it.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Unsettled>) {
-        let (sender, receiver) = mpsc::channel(QUEUE_SIZE);
-        (Self(sender), receiver)
+        let (queue, receiver) = mpsc::channel(QUEUE_SIZE);
+        let known = Mutex::default();
+        (Self { queue, known }, receiver)
     }
 
     /// For how many more there is room.
     pub(crate) fn room(&self) -> usize {
-        self.0.capacity()
+        self.queue.capacity()
     }
 
+    /// Takes a request, unless it has it already.
     pub(crate) fn add(&self, unsettled: Unsettled) {
-        if let Err(error) = self.0.try_send(unsettled) {
-            tracing::error!(%error, "too many usages to be found out; this one is taken up at the next start");
+        let id = unsettled.pending.request.id;
+        if !self.lock().insert(id) {
+            return;
         }
+        if let Err(error) = self.queue.try_send(unsettled) {
+            self.lock().remove(&id);
+            tracing::error!(%error, "too many usages to be found out; this one is taken up later");
+        }
+    }
+
+    /// Whether it works on a request.
+    pub(crate) fn knows(&self, request: RequestId) -> bool {
+        self.lock().contains(&request)
+    }
+
+    fn settled(&self, request: RequestId) {
+        self.lock().remove(&request);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,13 +106,14 @@ pub(crate) async fn run(
             unsettled = queue.recv() => unsettled,
         };
         let Some(unsettled) = unsettled else { return };
+        let id = unsettled.pending.request.id;
         let task = resolve(Arc::clone(&gateway), unsettled, Arc::clone(&questions));
-        let stop = stop.clone();
+        let (stop, owner) = (stop.clone(), Arc::clone(&gateway));
         gateway.tracker.spawn(async move {
             let _place = place;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = task => {}
+                () = task => owner.resolver.settled(id),
             }
         });
     }
@@ -93,14 +123,30 @@ async fn resolve(gateway: Arc<Gateway>, unsettled: Unsettled, questions: Arc<Sem
     let gauge = gateway.metrics.gauge(Gauge::PendingRequests);
     gauge.inc();
     let found = find_out(&gateway, &unsettled.pending, &questions).await;
+    let prices = match &found {
+        Found::Record(generation) if generation.reports_no_cost() => {
+            prices_of_admission(&gateway, &unsettled.pending, generation).await
+        }
+        Found::Record(_) | Found::Nothing => None,
+    };
     gauge.dec();
     let Some(place) = gateway.settler.wait_for_place().await else {
         return;
     };
     let id = unsettled.pending.request.id;
-    match settlement(&gateway, unsettled, found) {
+    let claim = unsettled.pending.claim;
+    let claim = claim.map(|claim| FinishedClaim {
+        claim,
+        answer: None,
+    });
+    match settlement(&gateway, unsettled, found, prices.as_ref()) {
         Some((event, replica)) => {
-            if place.settle(replica, event, None).durable().await.is_err() {
+            if place
+                .settle(replica, event, None, claim)
+                .durable()
+                .await
+                .is_err()
+            {
                 tracing::error!(request = %id, "a usage that was found out could not be committed");
             }
         }
@@ -135,7 +181,11 @@ async fn find_out(gateway: &Gateway, pending: &PendingRequest, questions: &Semap
         let Ok(_turn) = questions.acquire().await else {
             return Found::Nothing;
         };
-        match master.control.generation(&master.key, id).await {
+        match master
+            .control
+            .generation(master.key(gateway.clock.now()), id)
+            .await
+        {
             Ok(Some(generation)) => return Found::Record(Box::new(generation)),
             Ok(None) => {}
             Err(error) => {
@@ -150,6 +200,7 @@ fn settlement(
     gateway: &Gateway,
     unsettled: Unsettled,
     found: Found,
+    prices: Option<&ModelPrices>,
 ) -> Option<(UsageEvent, ReplicaId)> {
     let Unsettled {
         mut pending,
@@ -160,7 +211,7 @@ fn settlement(
         Found::Record(generation) => {
             pending.served.model = generation.model.clone().or(pending.served.model);
             pending.served.provider = generation.provider_name.clone().or(pending.served.provider);
-            match priced(gateway, &pending, &generation) {
+            match priced(&pending, &generation, prices) {
                 Ok((usage, priced)) => (usage, priced, pending.reason.outcome()),
                 Err(error) => {
                     tracing::error!(%error, request = %pending.request.id, "a generation record can't be priced");
@@ -221,27 +272,58 @@ fn unknown() -> (Usage, Priced, Outcome) {
 }
 
 fn priced(
-    gateway: &Gateway,
     pending: &PendingRequest,
     generation: &Generation,
+    prices: Option<&ModelPrices>,
 ) -> Result<(Usage, Priced), PriceError> {
     let usage = usage_of(generation).ok_or(PriceError::Unpriced)?;
     let terms = Terms {
         discount: pending.served.discount,
         rule: pending.request.rule_for(pending.served.model.as_deref()),
     };
-    let catalog = gateway.catalog.load();
-    let served = pending
-        .served
-        .model
-        .as_deref()
-        .and_then(|id| catalog.get(id));
-    let model = served
-        .or_else(|| catalog.get(&pending.request.requested_model))
-        .map(|entry| &entry.prices);
     let at = pending.request.admitted_at;
-    let priced = pricing::price(&usage, CostSource::GenerationRecord, terms, model, at)?;
+    let priced = pricing::price(&usage, CostSource::GenerationRecord, terms, prices, at)?;
     Ok((usage, priced))
+}
+
+/// By what the tokens of a record without a cost are priced: what the model that served cost when the request was
+/// admitted, else the version that it was admitted by. Waits while the database is away.
+async fn prices_of_admission(
+    gateway: &Gateway,
+    pending: &PendingRequest,
+    generation: &Generation,
+) -> Option<ModelPrices> {
+    loop {
+        match look_prices_up(gateway, pending, generation).await {
+            Ok(prices) => return prices,
+            Err(error) if error.is_transient() => tokio::time::sleep(PRICES_RETRY).await,
+            Err(error) => {
+                tracing::error!(%error, request = %pending.request.id, "the prices of its admission can't be read");
+                return None;
+            }
+        }
+    }
+}
+
+async fn look_prices_up(
+    gateway: &Gateway,
+    pending: &PendingRequest,
+    generation: &Generation,
+) -> Result<Option<ModelPrices>, StoreError> {
+    let facts = &pending.request;
+    let served = generation.model.as_ref().or(pending.served.model.as_ref());
+    if let Some(served) = served.filter(|served| **served != facts.requested_model)
+        && let Some(prices) = gateway
+            .store
+            .model_prices_at(served, facts.admitted_at)
+            .await?
+    {
+        return Ok(Some(prices));
+    }
+    match facts.model_pricing {
+        Some(version) => gateway.store.model_prices(version).await,
+        None => Ok(None),
+    }
 }
 
 /// `None` when the record has an amount that is none.
@@ -337,10 +419,13 @@ impl Gateway {
             if room == 0 {
                 return Ok(count);
             }
-            let taken = self
-                .store
-                .take_over_pending(replica, u32::try_from(room).unwrap_or(u32::MAX))
-                .await?;
+            let limit = u32::try_from(room).unwrap_or(u32::MAX);
+            let taken = self.store.take_over_pending(replica, limit).await;
+            if matches!(taken, Err(StoreError::InDoubt(_))) {
+                // They may be this replica's own by now, and nobody else looks after them.
+                self.strays.suspect();
+            }
+            let taken = taken?;
             let is_last = taken.len() < room;
             for pending in taken {
                 // It was taken for dead and begins anew: what still runs here is no business of the resolver's.
@@ -348,20 +433,25 @@ impl Gateway {
                     continue;
                 }
                 count += 1;
-                let ending = match pending.reason {
-                    PendingReason::InFlight => Ending::Interrupted,
-                    PendingReason::UsageUnknown => Ending::Complete,
-                    PendingReason::FailedAttempt => Ending::UpstreamFailed,
-                };
-                self.resolver.add(Unsettled {
-                    pending,
-                    ending,
-                    holds: None,
-                });
+                self.take_up(pending);
             }
             if is_last {
                 return Ok(count);
             }
         }
+    }
+
+    /// Finds out what a request cost of which nothing is left here but its record.
+    pub(crate) fn take_up(&self, pending: PendingRequest) {
+        let ending = match pending.reason {
+            PendingReason::InFlight => Ending::Interrupted,
+            PendingReason::UsageUnknown => Ending::Complete,
+            PendingReason::FailedAttempt => Ending::UpstreamFailed,
+        };
+        self.resolver.add(Unsettled {
+            pending,
+            ending,
+            holds: None,
+        });
     }
 }

@@ -20,6 +20,8 @@ pub enum Surface {
 pub enum Route<'a> {
     /// `POST …/chat/completions`
     ChatCompletions,
+    /// `POST …/quote`
+    Quote,
     /// `GET …/models`
     Models,
     /// `GET …/models/{id}`, with raw or encoded slashes.
@@ -68,6 +70,8 @@ fn within<'a>(
     match (surface, rest) {
         (_, "chat/completions") if *method == Method::POST => Ok(Route::ChatCompletions),
         (_, "chat/completions") => Err(Problem::WrongMethod("POST")),
+        (_, "quote") if *method == Method::POST => Ok(Route::Quote),
+        (_, "quote") => Err(Problem::WrongMethod("POST")),
         (_, "models") => get(method, Route::Models),
         (Surface::OpenAi, "health") => get(method, Route::Health),
         (Surface::OpenRouter, "key") => get(method, Route::Key),
@@ -156,6 +160,7 @@ mod tests {
         let wrong =
             |method, path| matches!(find(&method, path, None).1, Err(Problem::WrongMethod(_)));
         assert!(wrong(Method::GET, "/v1/chat/completions"));
+        assert!(wrong(Method::GET, "/v1/quote"));
         assert!(wrong(Method::POST, "/v1/models"));
     }
 }

@@ -1,16 +1,18 @@
 //! The listener of the data plane: accepts connections, bounds them, and lets them end.
 
-use std::convert::Infallible;
+mod address_limit;
+mod connection;
+mod http1;
+mod http2;
+pub mod proxy_header;
+mod streams;
+pub mod tls;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,15 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
-use crate::service;
-use crate::stall::StallGuard;
+use address_limit::AddressLimit;
+use tls::TlsIdentity;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4_096;
-/// Most headers of a request.
-const MAX_HEADERS: usize = 100;
-/// Most bytes of a request's head, and of a connection's buffers.
-const BUFFER_BYTES: usize = 64 << 10;
 /// After an error of `accept` that is the machine's (no file handles left), the next attempt waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,28 +43,35 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop`; then accepts nothing more, and lets the requests that run finish. Resolves when every connection
-/// has ended; `cut` ends them at once.
+/// has ended; `cut` ends them at once. With an identity, all connections must speak TLS.
 pub async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
+    identity: Option<Arc<TlsIdentity>>,
     stop: CancellationToken,
     cut: CancellationToken,
 ) {
-    let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(gateway.settings.max_connections));
+    let shared = Arc::new(Shared {
+        address_limit: AddressLimit::new(gateway.settings.connections_per_address),
+        gateway,
+        identity,
+        connections: TaskTracker::new(),
+        stop,
+        cut,
+    });
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = shared.stop.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let connection = Connection {
-                    gateway: Arc::clone(&gateway),
-                    stop: stop.clone(),
-                    cut: cut.clone(),
-                };
-                connections.spawn(connection.serve(stream, place));
+            Ok((stream, address, place)) => {
+                let serving = connection::serve(Arc::clone(&shared), stream, address.ip());
+                shared.connections.spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -75,61 +80,31 @@ pub async fn serve(
         }
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    shared.connections.close();
+    shared.connections.wait().await;
 }
 
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, address, place))
 }
 
-struct Connection {
+/// What all connections share.
+struct Shared {
     gateway: Arc<Gateway>,
+    /// Without one, nobody speaks TLS.
+    identity: Option<Arc<TlsIdentity>>,
+    address_limit: AddressLimit,
+    /// The connections, and the requests on those that carry many.
+    connections: TaskTracker,
     stop: CancellationToken,
     cut: CancellationToken,
-}
-
-impl Connection {
-    async fn serve(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
-        let _counted = self.gateway.metrics.connection_opened();
-        let timeouts = self.gateway.settings.timeouts;
-        let gateway = Arc::clone(&self.gateway);
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let gateway = Arc::clone(&gateway);
-            async move { Ok::<_, Infallible>(service::answer(gateway, request).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(timeouts.client_headers)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(BUFFER_BYTES)
-            .serve_connection(
-                TokioIo::new(StallGuard::new(stream, timeouts.client_stall)),
-                answer,
-            );
-        tokio::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.cut.cancelled() => return,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = self.cut.cancelled() => return,
-                }
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended early");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Answers one request: finds the route, authenticates, hands over, and tells what went wrong.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use airouter_auth::KeyHash;
@@ -11,25 +12,38 @@ use hyper::body::Incoming;
 use uuid::Uuid;
 
 use crate::body::AnswerBody;
+use crate::client_address::Peer;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::route::{self, Route, Surface};
-use crate::{account, chat, health, models};
+use crate::{account, chat, health, models, quote};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where keys of other services go.
 const OTHER_KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 
+/// A request by its id, and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) id: RequestId,
+    pub(crate) client: IpAddr,
+}
+
 /// Answers a request. Never fails: what goes wrong is an answer too.
 pub(crate) async fn answer(
     gateway: Arc<Gateway>,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
+    let client = gateway
+        .settings
+        .trusted_proxies
+        .client(peer, request.headers());
     let id = RequestId::new(Uuid::now_v7());
     let uri = request.uri().clone();
     let (surface, route) = route::find(request.method(), uri.path(), uri.query());
     let answered = match route {
-        Ok(route) => hand_over(&gateway, id, surface, route, request).await,
+        Ok(route) => hand_over(&gateway, Caller { id, client }, surface, route, request).await,
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| {
@@ -37,6 +51,7 @@ pub(crate) async fn answer(
         tracing::info!(
             target: "airouter::request",
             request = %id,
+            client = %client,
             status = problem.status().as_u16(),
             code = problem.code(),
             "refused"
@@ -52,7 +67,7 @@ pub(crate) async fn answer(
 
 async fn hand_over(
     gateway: &Arc<Gateway>,
-    id: RequestId,
+    caller: Caller,
     surface: Surface,
     route: Route<'_>,
     request: Request<Incoming>,
@@ -64,7 +79,10 @@ async fn hand_over(
     }
     let snapshot = authenticate(gateway, request.headers(), request.uri().query()).await?;
     match route {
-        Route::ChatCompletions => chat::complete(gateway, id, surface, &snapshot, request).await,
+        Route::ChatCompletions => {
+            chat::complete(gateway, caller, surface, &snapshot, request).await
+        }
+        Route::Quote => quote::quote(gateway, &snapshot, request).await,
         Route::Models => Ok(models::list(gateway, surface, &snapshot)),
         Route::Model(model) => models::one(gateway, surface, &snapshot, &model),
         Route::Key => account::key(gateway, &snapshot).await,

@@ -1,5 +1,6 @@
 //! One admitted request: what it holds, where it is served, what it used, and how it is settled, once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,9 +16,10 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::gateway::Gateway;
+use crate::idempotency::HeldKey;
 use crate::in_flight::{Running, WrittenDown};
 use crate::leases::Holds;
-use crate::masters::{Master, OnMaster};
+use crate::masters::OnMaster;
 use crate::meter::{Meter, Metered};
 use crate::metrics::{Alarm, Counted};
 use crate::report::{Moments, Report, micros};
@@ -37,12 +39,22 @@ pub(crate) struct Session {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) meter: Meter,
     pub(crate) moments: Moments,
+    pub(crate) client: IpAddr,
     pub(crate) key_preview: Arc<str>,
     pub(crate) holds: Holds,
     pub(crate) rate: Admission,
     pub(crate) place: Place,
-    pub(crate) master: Option<(Arc<Master>, OnMaster)>,
+    pub(crate) on: Option<OnMaster>,
     pub(crate) counted: Counted,
+    /// The key that it came with.
+    pub(crate) key: Option<HeldKey>,
+}
+
+/// A request that has ended, with what it used as far as that is known.
+pub(crate) struct Ended {
+    session: Session,
+    ending: Ending,
+    used: Option<(Usage, Priced)>,
 }
 
 /// What a settled request costs the client, and when that is durable.
@@ -62,9 +74,9 @@ impl Session {
         self.facts().id
     }
 
-    /// An attempt at this master account begins.
-    pub(crate) fn begin_attempt(&mut self, master: &Arc<Master>) {
-        self.master = Some((Arc::clone(master), master.begin()));
+    /// An attempt at a master account begins.
+    pub(crate) fn begin_attempt(&mut self, on: OnMaster) {
+        self.on = Some(on);
         self.meter = Meter::default();
         self.moments.sent = Some(Instant::now());
         self.note_served();
@@ -78,10 +90,10 @@ impl Session {
     }
 
     fn served(&self) -> Option<Served> {
-        let (master, _) = self.master.as_ref()?;
+        let on = self.on.as_ref()?;
         Some(Served {
-            master_account: master.id,
-            discount: master.discount,
+            master_account: on.master.id,
+            discount: on.master.discount,
             generation_id: self.meter.generation_id.clone(),
             model: self.meter.model.clone(),
             provider: self.meter.provider.clone(),
@@ -91,7 +103,12 @@ impl Session {
     /// Settles by what the meter says; where it says nothing, the generation record is asked for later, and the holds
     /// stay until then.
     pub(crate) fn settle(self, ending: Ending) -> Settled {
-        let priced = match self.meter.finish(ending) {
+        self.end(ending).settle(None)
+    }
+
+    /// Reads the meter: the answer to the client may carry what it says.
+    pub(crate) fn end(self, ending: Ending) -> Ended {
+        let used = match self.meter.finish(ending) {
             Metered::Usage(usage) => self.price(&usage).map(|priced| (usage, priced)),
             Metered::Missing => {
                 if ending == Ending::Complete {
@@ -104,24 +121,22 @@ impl Session {
                 None
             }
         };
-        match (priced, self.served()) {
-            (Some((usage, priced)), Some(served)) => {
-                self.settle_now(ending, &usage, priced, served)
-            }
-            (_, Some(served)) => self.settle_later(ending, served),
-            (_, None) => unserved(self),
+        Ended {
+            session: self,
+            ending,
+            used,
         }
     }
 
     fn price(&self, usage: &Usage) -> Option<Priced> {
-        let (master, _) = self.master.as_ref()?;
+        let on = self.on.as_ref()?;
         let served = self.meter.model.as_deref();
         let served = served.and_then(|id| self.catalog.get(id));
         let model = served.map_or(&self.entry.prices, |entry| &entry.prices);
         let facts = self.facts();
         let at = facts.admitted_at;
         let terms = Terms {
-            discount: master.discount,
+            discount: on.master.discount,
             rule: facts.rule_for(self.meter.model.as_deref()),
         };
         let priced = pricing::price(usage, CostSource::Reported, terms, Some(model), at).ok()?;
@@ -153,11 +168,12 @@ impl Session {
     fn settle_now(
         mut self,
         ending: Ending,
-        usage: &Usage,
-        priced: Priced,
+        (usage, priced): (&Usage, Priced),
         served: Served,
+        answer: Option<&[u8]>,
     ) -> Settled {
         self.running.settled();
+        let claim = self.key.map(|key| key.finish(answer));
         let limit_moment = self.gateway.moment();
         self.rate.settle_tokens(usage.tokens.total(), limit_moment);
         let (charges, replica) = self.holds.spend(priced.price);
@@ -182,27 +198,31 @@ impl Session {
             first_byte_micros: self.moments.first_byte().map(micros),
             charges,
         };
-        let report = self.master.map(|(master, _)| Report {
+        let report = self.on.map(|on| Report {
             moments: self.moments,
             entry: self.entry,
-            master,
+            master: Arc::clone(&on.master),
+            client: self.client,
             key_preview: self.key_preview,
             counted: self.counted,
         });
         Settled {
             price: Some(priced.price),
-            commit: self.place.settle(replica, event, report),
+            commit: self.place.settle(replica, event, report, claim),
         }
     }
 
-    fn settle_later(self, ending: Ending, served: Served) -> Settled {
+    fn settle_later(self, ending: Ending, served: Served, answer: Option<&[u8]>) -> Settled {
         self.running.settled();
+        let facts = self.facts().clone();
+        let claim = self.key.map(|key| key.finish(answer));
         let pending = PendingRequest {
-            request: self.facts().clone(),
+            request: facts,
             served,
             reason: PendingReason::UsageUnknown,
             holds: self.holds.as_charges(),
             since: self.gateway.clock.now(),
+            claim: claim.as_ref().map(|finished| finished.claim),
         };
         tracing::info!(
             target: "airouter::request",
@@ -211,7 +231,7 @@ impl Session {
             ending = ending.name(),
             "usage unknown, to be asked for"
         );
-        let commit = self.place.settle_later(pending.clone());
+        let commit = self.place.settle_later(pending.clone(), claim);
         self.gateway.resolver.add(Unsettled {
             pending,
             ending,
@@ -223,13 +243,16 @@ impl Session {
         }
     }
 
-    /// Nothing was served: the holds go back, and the request counts against no limit.
-    pub(crate) fn refund(self) {
+    /// Nothing was served: the holds go back, and the request counts against no limit. Returns the key that it came with,
+    /// to be released.
+    #[must_use]
+    pub(crate) fn refund(self) -> Option<HeldKey> {
         let id = self.id();
         if self.running.settled() == WrittenDown::Yes {
             self.place.forget(id);
         }
         self.rate.refund();
+        self.key
     }
 
     /// An attempt failed after the upstream may have begun to bill it: what it billed is found out, and is a loss.
@@ -250,14 +273,39 @@ impl Session {
             reason: PendingReason::FailedAttempt,
             holds: Vec::new(),
             since: self.gateway.clock.now(),
+            claim: None,
         };
         // Nobody waits for it: the client is being served elsewhere.
-        drop(place.settle_later(pending.clone()));
+        drop(place.settle_later(pending.clone(), None));
         self.gateway.resolver.add(Unsettled {
             pending,
             ending: Ending::UpstreamFailed,
             holds: None,
         });
+    }
+}
+
+impl Ended {
+    /// What the client pays; `None` when that is still to be found out.
+    pub(crate) fn price(&self) -> Option<Nanos> {
+        self.used.as_ref().map(|(_, priced)| priced.price)
+    }
+
+    /// Settles; where the usage is not known, the generation record is asked for later, and the holds stay until then.
+    /// Repeats get `answer`.
+    pub(crate) fn settle(self, answer: Option<&[u8]>) -> Settled {
+        let Self {
+            session,
+            ending,
+            used,
+        } = self;
+        match (used, session.served()) {
+            (Some((usage, priced)), Some(served)) => {
+                session.settle_now(ending, (&usage, priced), served, answer)
+            }
+            (_, Some(served)) => session.settle_later(ending, served, answer),
+            (_, None) => unserved(session),
+        }
     }
 }
 

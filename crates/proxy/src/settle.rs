@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 use airouter_billing::{RequestId, UsageEvent};
 use airouter_spool::Spool;
 use airouter_store::Store;
+use airouter_store::idempotency::FinishedClaim;
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::PendingRequest;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::history::Committed;
 use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::report::Report;
@@ -33,7 +35,11 @@ pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is to be made durable.
 enum Job {
     Event(Box<Finished>, Acknowledgement),
-    Pending(Box<PendingRequest>, Option<Acknowledgement>),
+    Pending(
+        Box<PendingRequest>,
+        Option<FinishedClaim>,
+        Option<Acknowledgement>,
+    ),
     Forget(RequestId),
     Flush(Acknowledgement),
 }
@@ -44,6 +50,8 @@ struct Finished {
     /// Under which number of this process it was held: its charges come out of those leases.
     replica: ReplicaId,
     report: Option<Report>,
+    /// The key that it came with.
+    claim: Option<FinishedClaim>,
 }
 
 struct Acknowledgement {
@@ -104,6 +112,8 @@ pub struct SettlerParts {
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// What must be found in the database from its commit on.
+    pub committed: Arc<Committed>,
 }
 
 impl Settler {
@@ -146,7 +156,7 @@ impl Settler {
     pub fn note_in_flight(&self, pending: PendingRequest) -> bool {
         let is_sent = self
             .jobs
-            .try_send(Job::Pending(Box::new(pending), None))
+            .try_send(Job::Pending(Box::new(pending), None, None))
             .is_ok();
         if is_sent {
             self.shared.queued.fetch_add(1, Ordering::Relaxed);
@@ -154,15 +164,14 @@ impl Settler {
         is_sent
     }
 
-    /// Waits until everything that was handed in before is committed.
-    pub async fn flush(&self) {
+    /// Waits until everything that was handed in before is durable.
+    pub async fn flush(&self) -> Result<(), NotDurable> {
         let (acknowledgement, commit) = acknowledgement();
         if let Some(place) = self.wait_for_place().await {
             place.send(Job::Flush(acknowledgement));
-            if commit.durable().await.is_err() {
-                tracing::error!("what was served last could not be made durable");
-            }
+            commit.durable().await?;
         }
+        Ok(())
     }
 
     /// How many jobs wait.
@@ -194,21 +203,27 @@ impl Place {
         replica: ReplicaId,
         event: UsageEvent,
         report: Option<Report>,
+        claim: Option<FinishedClaim>,
     ) -> Commit {
         let (acknowledgement, commit) = acknowledgement();
         let finished = Box::new(Finished {
             event,
             replica,
             report,
+            claim,
         });
         self.send(Job::Event(finished, acknowledgement));
         commit
     }
 
     /// Commits that a request's usage is to be found out.
-    pub fn settle_later(self, pending: PendingRequest) -> Commit {
+    pub fn settle_later(self, pending: PendingRequest, claim: Option<FinishedClaim>) -> Commit {
         let (acknowledgement, commit) = acknowledgement();
-        self.send(Job::Pending(Box::new(pending), Some(acknowledgement)));
+        self.send(Job::Pending(
+            Box::new(pending),
+            claim,
+            Some(acknowledgement),
+        ));
         commit
     }
 

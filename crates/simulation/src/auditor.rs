@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use airouter_billing::budget::{BudgetId, BudgetSlot, Quantity};
 use airouter_billing::event::{LossReason, Outcome};
+use airouter_billing::ids::TransactionId;
 use airouter_billing::posting::LedgerAccount;
 use airouter_billing::settlement::BudgetCharge;
-use airouter_billing::{AccountId, Discount, Nanos, RequestId};
+use airouter_billing::{AccountId, Discount, MasterAccountId, Nanos, RequestId};
 
 use crate::agenda::{Moment, SECOND};
-use crate::database::{Database, RequestRow};
-use crate::messages::ReplicaNumber;
+use crate::database::{Database, Kind, RequestRow};
+use crate::messages::{Job, ReplicaNumber};
 use crate::population::Terms;
 use crate::promise::{Broken, Promise, holds};
 use crate::upstream::{Generation, Upstream, generation_name};
@@ -32,6 +33,8 @@ const COUNTED_TOO_MUCH: Moment = 5 * SECOND;
 enum Told {
     Nothing,
     TheEnd,
+    /// The end, of an answer whose price is on a disk.
+    TheEndOfACharge,
 }
 
 /// A request as its client and the upstream know it.
@@ -47,6 +50,15 @@ struct Known {
     told: Told,
     /// When its replica crashed under it, and whether that had been cut off from the database.
     crashed: Option<(Moment, CutOff)>,
+}
+
+/// A loss that is booked and not corrected.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    transaction: TransactionId,
+    reason: LossReason,
+    cost: i128,
+    master: MasterAccountId,
 }
 
 /// Whether a replica could reach the database when it crashed.
@@ -70,14 +82,14 @@ pub(crate) struct Auditor {
     postings: BTreeMap<LedgerAccount, i128>,
     expected: BTreeMap<LedgerAccount, i128>,
     clients: BTreeMap<AccountId, i128>,
+    losses: BTreeMap<RequestId, Loss>,
     seen_requests: usize,
+    seen_corrections: usize,
     seen_ledger: usize,
     fingerprint: u64,
     renewed: BTreeMap<ReplicaNumber, Moment>,
     ended: BTreeSet<ReplicaNumber>,
     clock_jumps: Vec<Moment>,
-    /// Losses that stand although the end was sent.
-    pub(crate) superseded: u64,
     /// Bills that a crash hid because the request was younger than a second.
     pub(crate) cut_young: u64,
     /// Bills that a crash hid because the replica was cut off from the database.
@@ -157,22 +169,29 @@ impl Auditor {
         &mut self,
         request: RequestId,
         database: &Database,
-        is_spooled: bool,
+        spooled: Option<&Job>,
     ) -> Result<(), Broken> {
         let is_known = database.row(request).is_some() || database.pending.contains_key(&request);
         if let Some(known) = self.known.get_mut(&request) {
-            known.told = Told::TheEnd;
+            known.told = match spooled {
+                Some(Job::Event(event, _)) if event.outcome == Outcome::Charged => {
+                    Told::TheEndOfACharge
+                }
+                _ => Told::TheEnd,
+            };
         }
-        holds(is_known || is_spooled, Promise::DurableBeforeDone, || {
-            format!("the end of {request} was sent and nothing durable knows of it")
-        })
+        holds(
+            is_known || spooled.is_some(),
+            Promise::DurableBeforeDone,
+            || format!("the end of {request} was sent and nothing durable knows of it"),
+        )
     }
 
     /// A client is told that its answer is not whole; it has not been told the opposite.
     pub(crate) fn cut_off(&self, request: RequestId) -> Result<(), Broken> {
-        let told = self.known.get(&request).map(|known| known.told);
+        let known = self.known.get(&request);
         holds(
-            told != Some(Told::TheEnd),
+            known.is_none_or(|known| known.told == Told::Nothing),
             Promise::DurableBeforeDone,
             || format!("{request} was told the end, and then that there is none"),
         )
@@ -216,10 +235,13 @@ impl Auditor {
             self.seen_requests += 1;
             self.check_row(row, upstream)?;
         }
-        while let Some(entry) = database.ledger.get(self.seen_ledger) {
-            self.seen_ledger += 1;
-            self.check_entry(entry)?;
+        while let Some(row) = database.corrections.get(self.seen_corrections) {
+            self.seen_corrections += 1;
+            self.check_correction(row, database, upstream)?;
         }
+        let new = database.ledger.get(self.seen_ledger..).unwrap_or_default();
+        self.seen_ledger = database.ledger.len();
+        self.check_entries(new)?;
         let touched = std::mem::take(&mut database.touched);
         for slot in &touched {
             self.check_slot(database, *slot)?;
@@ -268,6 +290,64 @@ impl Auditor {
             Promise::BilledOnce,
             || format!("{id} was booked twice"),
         )?;
+        if let Outcome::Lost(reason) = event.outcome {
+            let loss = Loss {
+                transaction: row.transaction,
+                reason,
+                cost: i128::from(event.cost.get()),
+                master: event.served.master_account,
+            };
+            self.losses.insert(id, loss);
+        }
+        self.check_amounts(row, upstream)
+    }
+
+    /// A correction takes back a loss of a take-over, once, and names its entry; its client was told the end.
+    fn check_correction(
+        &mut self,
+        row: &RequestRow,
+        database: &Database,
+        upstream: &Upstream,
+    ) -> Result<(), Broken> {
+        let id = row.event.request.id;
+        let Some(loss) = self.losses.remove(&id) else {
+            let what = format!("{id} was corrected and was no loss");
+            return Err(Broken::new(Promise::BilledOnce, what));
+        };
+        let was_taken_over = matches!(loss.reason, LossReason::Crash | LossReason::Unknown);
+        holds(was_taken_over, Promise::FreeWhenItFails, || {
+            format!("{id} was a loss for {:?} and is charged", loss.reason)
+        })?;
+        holds(
+            row.event.outcome == Outcome::Charged,
+            Promise::DurableBeforeDone,
+            || format!("{id} was corrected by a loss"),
+        )?;
+        let number = usize::try_from(row.transaction.get()).unwrap_or(usize::MAX);
+        let kind = database.ledger.get(number).map(|entry| entry.kind);
+        holds(
+            kind == Some(Kind::Correction(loss.transaction)),
+            Promise::AppendOnly,
+            || {
+                format!(
+                    "{id} was booked by {} and corrected by {kind:?}",
+                    loss.transaction
+                )
+            },
+        )?;
+        self.booked
+            .insert(id, i128::from(row.covered.charged.get()));
+        let mut add = |account, amount: i128| {
+            *self.expected.entry(account).or_default() += amount;
+        };
+        add(LedgerAccount::Loss(loss.reason), -loss.cost);
+        add(LedgerAccount::UpstreamCredit(loss.master), loss.cost);
+        self.check_amounts(row, upstream)
+    }
+
+    fn check_amounts(&mut self, row: &RequestRow, upstream: &Upstream) -> Result<(), Broken> {
+        let event = &row.event;
+        let id = event.request.id;
         let (request, attempt) = match self.failed_as.get(&id) {
             Some((request, attempt)) => (*request, Some(*attempt)),
             None => (id, None),

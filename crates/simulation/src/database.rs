@@ -1,13 +1,18 @@
 //! A model of the database: tables as maps, each call one transaction. It decides nothing: what changes is what
 //! `billing` says, exactly as in the adapters.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use airouter_billing::batch::{self, BalanceChange, SlotChange, SlotState};
+use airouter_billing::batch::{self, BalanceChange, SettledEvent, SlotChange, SlotState};
 use airouter_billing::budget::{BudgetId, BudgetSlot};
+use airouter_billing::correction::{
+    Answers, Booked, BookedLoss, BookedRequests, Opening, closes, opening, replaces,
+};
 use airouter_billing::event::{Outcome, Payment};
+use airouter_billing::ids::TransactionId;
 use airouter_billing::lease::{Grant, grant};
 use airouter_billing::posting::{self, LedgerAccount, Posting, Standing, Transaction};
+use airouter_billing::recovery::PendingReason;
 use airouter_billing::settlement::Covered;
 use airouter_billing::tenure::LeaseClock;
 use airouter_billing::{AccountId, Nanos, RequestId, Timestamp, UsageEvent};
@@ -39,6 +44,8 @@ pub(crate) struct PeriodRow {
 /// A usage event as it was booked.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRow {
+    /// The entry of the ledger.
+    pub(crate) transaction: TransactionId,
     pub(crate) event: UsageEvent,
     pub(crate) covered: Covered,
     pub(crate) requests: i64,
@@ -50,6 +57,8 @@ pub(crate) struct RequestRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Usage,
+    /// Of this entry.
+    Correction(TransactionId),
     Adjustment,
     Refund(RequestId),
 }
@@ -69,6 +78,8 @@ pub(crate) struct Database {
     pub(crate) caps: BTreeMap<Uuid, Option<i64>>,
     pub(crate) periods: BTreeMap<BudgetSlot, PeriodRow>,
     pub(crate) requests: Vec<RequestRow>,
+    /// What stands in place of losses.
+    pub(crate) corrections: Vec<RequestRow>,
     pub(crate) ledger: Vec<LedgerEntry>,
     pub(crate) accounts: BTreeMap<LedgerAccount, i64>,
     pub(crate) pending: BTreeMap<RequestId, (ReplicaNumber, Pending)>,
@@ -76,6 +87,7 @@ pub(crate) struct Database {
     pub(crate) touched: BTreeSet<BudgetSlot>,
     refunded: BTreeMap<RequestId, Nanos>,
     settled: BTreeMap<RequestId, usize>,
+    corrected: BTreeMap<RequestId, usize>,
 }
 
 /// The slot of a balance, which has no periods.
@@ -107,7 +119,8 @@ impl Database {
                 spender,
                 owner,
                 jobs,
-            } => Answer::Committed(self.commit(*spender, *owner, jobs)),
+                answers,
+            } => self.commit(*spender, *owner, jobs, *answers),
             Call::TakeOver { replica, own } => self.take_over(*replica, *own),
         }
     }
@@ -228,7 +241,8 @@ impl Database {
         spender: ReplicaNumber,
         owner: ReplicaNumber,
         jobs: &[Job],
-    ) -> Vec<RequestId> {
+        answers: Answers,
+    ) -> Answer {
         let events: Vec<&UsageEvent> = jobs
             .iter()
             .filter_map(|job| match job {
@@ -236,50 +250,89 @@ impl Database {
                 Job::Open(_) | Job::Note(_) | Job::Forget(_) => None,
             })
             .collect();
-        let superseded = events
+        let booked: BookedRequests = jobs
             .iter()
-            .filter(|event| event.outcome == Outcome::Charged)
-            .map(|event| event.request.id)
-            .filter(|id| self.is_booked_as_loss(*id))
+            .map(Job::request)
+            .filter_map(|id| Some((id, self.booked(id)?)))
             .collect();
-        self.settle(spender, &events);
+        let (mut superseded, corrected) = self.settle(spender, &events, answers, &booked);
         for job in jobs {
-            match job {
-                Job::Open(pending) | Job::Note(pending) => {
-                    let id = pending.request.id;
-                    if !self.settled.contains_key(&id) {
-                        self.pending.insert(id, (owner, Pending::clone(pending)));
+            if let Job::Open(pending) | Job::Note(pending) = job {
+                let id = pending.request.id;
+                let is_new = !self.settled.contains_key(&id);
+                match opening(pending.reason, answers, booked.get(&id)) {
+                    Opening::Opens if is_new || booked.contains_key(&id) => {
+                        let known = self.pending.get(&id).map(|(_, known)| known.reason);
+                        if known.is_none_or(|known| replaces(pending.reason, known)) {
+                            self.pending.insert(id, (owner, Pending::clone(pending)));
+                        }
                     }
+                    Opening::Opens | Opening::Settled => {}
+                    Opening::Superseded => superseded.push(id),
                 }
-                Job::Event(..) | Job::Forget(_) => {}
             }
         }
         for job in jobs {
-            if let Job::Event(..) | Job::Forget(_) = job {
-                self.pending.remove(&job.request());
+            let id = job.request();
+            let reason = self.pending.get(&id).map(|(_, pending)| pending.reason);
+            let is_over = match job {
+                Job::Event(event, _) => reason.is_some_and(|reason| closes(event.outcome, reason)),
+                Job::Forget(_) => true,
+                Job::Open(_) | Job::Note(_) => false,
+            };
+            if is_over {
+                self.pending.remove(&id);
             }
         }
-        superseded
+        Answer::Committed {
+            superseded,
+            corrected,
+        }
     }
 
-    fn is_booked_as_loss(&self, request: RequestId) -> bool {
-        self.row(request)
-            .is_some_and(|row| row.event.outcome != Outcome::Charged)
+    /// How a request is booked.
+    fn booked(&self, request: RequestId) -> Option<Booked> {
+        let row = &self.requests[*self.settled.get(&request)?];
+        let Outcome::Lost(reason) = row.event.outcome else {
+            return Some(Booked::Charged);
+        };
+        if self.corrected.contains_key(&request) {
+            return Some(Booked::Corrected);
+        }
+        let loss = BookedLoss {
+            transaction: row.transaction,
+            reason,
+            cost: row.event.cost,
+            master_account: row.event.served.master_account,
+        };
+        let pending = self.pending.get(&request);
+        let is_asked_for =
+            pending.is_some_and(|(_, pending)| pending.reason == PendingReason::UsageUnknown);
+        Some(if is_asked_for {
+            Booked::Reopened(loss)
+        } else {
+            Booked::Lost(loss)
+        })
     }
 
-    /// The row of a request that is booked.
+    /// The row of a request that is booked, or what stands in its place.
     pub(crate) fn row(&self, request: RequestId) -> Option<&RequestRow> {
-        self.settled
-            .get(&request)
-            .map(|index| &self.requests[*index])
+        let corrected = self.corrected.get(&request);
+        let corrected = corrected.map(|index| &self.corrections[*index]);
+        corrected.or_else(|| {
+            let index = self.settled.get(&request)?;
+            Some(&self.requests[*index])
+        })
     }
 
-    fn settle(&mut self, spender: ReplicaNumber, events: &[&UsageEvent]) {
-        let settled: HashSet<RequestId> = events
-            .iter()
-            .map(|event| event.request.id)
-            .filter(|id| self.settled.contains_key(id))
-            .collect();
+    /// Which charges came after their losses, and how many losses were corrected.
+    fn settle(
+        &mut self,
+        spender: ReplicaNumber,
+        events: &[&UsageEvent],
+        answers: Answers,
+        booked: &BookedRequests,
+    ) -> (Vec<RequestId>, usize) {
         let states: HashMap<BudgetSlot, SlotState> = batch::slots_of(events.iter().copied())
             .into_iter()
             .map(|slot| {
@@ -290,22 +343,28 @@ impl Database {
                 (slot, state)
             })
             .collect();
-        let Ok(settlement) = batch::settle(events.iter().copied(), &settled, states) else {
-            return;
+        let settled = batch::settle(events.iter().copied(), answers, booked, states);
+        let Ok(settlement) = settled else {
+            return (Vec::new(), 0);
         };
-        if settlement.events.is_empty() {
-            return;
+        if !settlement.events.is_empty() {
+            let transaction = self.post(Kind::Usage, settlement.postings);
+            for settled in &settlement.events {
+                let row = self.row_of(settled, transaction, spender);
+                self.settled
+                    .insert(row.event.request.id, self.requests.len());
+                self.requests.push(row);
+            }
         }
-        let spender_had_ended = self.has_ended(spender);
-        for booked in &settlement.events {
-            self.settled
-                .insert(booked.event.request.id, self.requests.len());
-            self.requests.push(RequestRow {
-                event: booked.event.clone(),
-                covered: booked.covered,
-                requests: booked.requests,
-                spender_had_ended,
-            });
+        let before = self.corrections.len();
+        for (of, entry) in settlement.corrections {
+            let transaction = self.post(Kind::Correction(of), entry.postings);
+            for correction in &entry.corrections {
+                let row = self.row_of(&correction.settled, transaction, spender);
+                self.corrected
+                    .insert(row.event.request.id, self.corrections.len());
+                self.corrections.push(row);
+            }
         }
         for (slot, change) in settlement.slots {
             self.change_slot(spender, slot, change);
@@ -313,7 +372,22 @@ impl Database {
         for (account, change) in settlement.balances {
             self.change_balance(AccountId::new(account), change);
         }
-        self.post(Kind::Usage, settlement.postings);
+        (settlement.superseded, self.corrections.len() - before)
+    }
+
+    fn row_of(
+        &self,
+        settled: &SettledEvent<'_>,
+        transaction: TransactionId,
+        spender: ReplicaNumber,
+    ) -> RequestRow {
+        RequestRow {
+            transaction,
+            event: settled.event.clone(),
+            covered: settled.covered,
+            requests: settled.requests,
+            spender_had_ended: self.has_ended(spender),
+        }
     }
 
     fn change_slot(&mut self, replica: ReplicaNumber, slot: BudgetSlot, change: SlotChange) {
@@ -345,14 +419,18 @@ impl Database {
         }
     }
 
-    fn post(&mut self, kind: Kind, transaction: Transaction) {
+    /// Writes an entry of the ledger; returns its number.
+    fn post(&mut self, kind: Kind, transaction: Transaction) -> TransactionId {
+        let number = i64::try_from(self.ledger.len()).unwrap_or(i64::MAX);
+        let number = TransactionId::new(number);
         let Ok(postings) = transaction.into_postings() else {
-            return;
+            return number;
         };
         for posting in &postings {
             *self.accounts.entry(posting.account).or_default() += posting.amount.get();
         }
         self.ledger.push(LedgerEntry { kind, postings });
+        number
     }
 
     /// Pending requests of replicas that have ended become this replica's; its own are told too, when asked for.
@@ -408,7 +486,9 @@ impl Database {
                     Payment::Prepaid => {
                         self.post_for_client(Kind::Refund(request), payer, transaction);
                     }
-                    Payment::Metered => self.post(Kind::Refund(request), transaction),
+                    Payment::Metered => {
+                        self.post(Kind::Refund(request), transaction);
+                    }
                 }
                 true
             }

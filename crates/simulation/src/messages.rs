@@ -1,6 +1,7 @@
 //! What replicas, the database and the upstream say to each other.
 
 use airouter_billing::budget::BudgetSlot;
+use airouter_billing::correction::Answers;
 use airouter_billing::event::{Ending, RequestFacts, Served};
 use airouter_billing::lease::Grant;
 use airouter_billing::recovery::PendingReason;
@@ -71,6 +72,8 @@ pub(crate) enum Call {
         /// Whose the pending requests are.
         owner: ReplicaNumber,
         jobs: Vec<Job>,
+        /// What the clients of the jobs know.
+        answers: Answers,
     },
     TakeOver {
         replica: ReplicaNumber,
@@ -96,8 +99,12 @@ pub(crate) enum Answer {
     Ended(Vec<ReplicaNumber>),
     Leased(Result<Grant, Fenced>),
     GivenBack,
-    /// The charged events whose loss had been booked before.
-    Committed(Vec<RequestId>),
+    Committed {
+        /// Requests whose loss had been booked before, and stands.
+        superseded: Vec<RequestId>,
+        /// How many losses were corrected.
+        corrected: usize,
+    },
     TakenOver {
         taken: Vec<Pending>,
         /// What was the replica's own before.

@@ -43,8 +43,8 @@ pub enum Sight {
     TakenOver,
     /// A charge came after its loss had been booked.
     Superseded,
-    /// A loss stands although the end was sent.
-    LossThatStood,
+    /// A loss was taken back, because the end had been sent.
+    Corrected,
     /// Something was refunded.
     Refund,
     /// A refund was refused.
@@ -74,7 +74,7 @@ impl Sight {
         Self::Fenced,
         Self::TakenOver,
         Self::Superseded,
-        Self::LossThatStood,
+        Self::Corrected,
         Self::Refund,
         Self::NoRefund,
     ];

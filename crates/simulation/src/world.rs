@@ -296,9 +296,9 @@ impl World {
                     .retain(|job| job.request() != request);
             }
             Output::End(request) => {
-                let spool = &self.machines[at].spool;
-                let is_spooled = spool.iter().any(|job| job.request() == request);
-                self.auditor.end_sent(request, &self.database, is_spooled)?;
+                let mut spool = self.machines[at].spool.iter();
+                let spooled = spool.find(|job| job.request() == request);
+                self.auditor.end_sent(request, &self.database, spooled)?;
             }
             Output::CutOff(request) => self.auditor.cut_off(request)?,
             Output::Refuse(request, why) => {

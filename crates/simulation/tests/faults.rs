@@ -16,6 +16,7 @@ fn found_by(fault: Fault) -> &'static [Promise] {
             &[Promise::NeverOverdrawn]
         }
         Fault::SpoolReplayedTwice | Fault::RefundAboveCharge => &[Promise::BilledOnce],
+        Fault::LossNotReversed => &[Promise::Conserved],
         Fault::RoundedPerChunk | Fault::PriceChangedInMidRequest => &[Promise::Exact],
     }
 }
@@ -72,4 +73,5 @@ faults! {
     a_price_that_changes_in_mid_request_is_found: PriceChangedInMidRequest,
     a_reset_that_forgets_holds_is_found: ResetForgetsHolds,
     a_refund_above_its_charge_is_found: RefundAboveCharge,
+    a_loss_that_is_not_reversed_is_found: LossNotReversed,
 }

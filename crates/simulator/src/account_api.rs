@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     body::SimulatedBody,
-    books::{AccountState, Generation, GenerationState, KeyKind},
+    books::{AccountState, Generation, GenerationState, KeyKind, RecordedCost},
     chat::{account_fault, bearer},
     errors::{ApiError, USER_ID},
     meter,
@@ -111,7 +111,7 @@ pub(crate) fn generation(
         return Err(missing());
     }
     serde_json::to_string(&Envelope {
-        data: Record::of(id, row),
+        data: Record::of(id, row, books.settings.generation_cost),
     })
     .map(Some)
     .map_err(|_| ApiError::server())
@@ -161,7 +161,11 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn of(id: &'a str, row: &'a Generation) -> Self {
+    fn of(id: &'a str, row: &'a Generation, told: RecordedCost) -> Self {
+        let cost = || match told {
+            RecordedCost::Told => number(row.charge.cost),
+            RecordedCost::Hidden => RawValue::NULL.to_owned(),
+        };
         let cancelled = row.state == GenerationState::Cancelled;
         let finish_reason = (!cancelled).then_some(row.finish_reason);
         let milliseconds = row.ended_at.saturating_sub(row.started_at) / 1000;
@@ -188,8 +192,8 @@ impl<'a> Record<'a> {
             num_media_prompt: None,
             num_media_completion: None,
             num_search_results: None,
-            usage: number(row.charge.cost),
-            total_cost: number(row.charge.cost),
+            usage: cost(),
+            total_cost: cost(),
             upstream_inference_cost: number(row.charge.provider),
             cache_discount: None,
             is_byok: row.byok,

@@ -41,6 +41,12 @@ pub(crate) enum AccountState {
     Failing,
     /// No request is ever answered.
     Hanging,
+    /// The connection of every chat request closes without an answer.
+    Resetting,
+    /// Chat requests get a 200 that isn't JSON.
+    Garbage,
+    /// Chat requests get a 200 with an error inside.
+    ErrorInside,
 }
 
 /// One key, which is an account of its own.
@@ -79,6 +85,15 @@ pub(crate) struct Settings {
     pub(crate) generation_delay_ms: u32,
     /// The same after a client hung up.
     pub(crate) generation_delay_after_abort_ms: u32,
+    /// What a generation record says of it.
+    pub(crate) generation_cost: RecordedCost,
+}
+
+/// Whether generation records say what was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordedCost {
+    Told,
+    Hidden,
 }
 
 /// How a generation stands.

@@ -160,7 +160,9 @@ impl Call<'_> {
             Ok(served) => served,
             Err(error) => return Ok(self.refuse(&error, meter)),
         };
-        let fault = directives.error.as_ref().filter(|it| self.strikes(it));
+        let of_account = answer_fault(self.admission.state);
+        let asked_for = directives.error.as_ref().filter(|it| self.strikes(it));
+        let fault = of_account.as_ref().or(asked_for);
         if let Some(error) = fault.and_then(|it| status_fault(it.kind, served.provider())) {
             tokio::time::sleep(compose::first_wait(directives)).await;
             return Ok(self.refuse(&error, meter));
@@ -271,12 +273,26 @@ impl Call<'_> {
 /// What is wrong with the account, if that is answered.
 pub(crate) fn account_fault(state: AccountState) -> Option<ApiError> {
     match state {
-        AccountState::Ok | AccountState::Hanging => None,
+        AccountState::Ok
+        | AccountState::Hanging
+        | AccountState::Resetting
+        | AccountState::Garbage
+        | AccountState::ErrorInside => None,
         AccountState::Disabled => Some(ApiError::unauthorized()),
         AccountState::Broke => Some(ApiError::no_credit()),
         AccountState::KeyLimited => Some(ApiError::key_limit()),
         AccountState::RateLimited => Some(ApiError::rate_limited()),
         AccountState::Failing => Some(ApiError::provider_down("OpenAI")),
+    }
+}
+
+/// What is wrong with the account, if that shows in place of answers.
+fn answer_fault(state: AccountState) -> Option<FaultDirective> {
+    match state {
+        AccountState::Resetting => Some(Fault::Reset.into()),
+        AccountState::Garbage => Some(Fault::Garbage.into()),
+        AccountState::ErrorInside => Some(Fault::InBody.into()),
+        _ => None,
     }
 }
 

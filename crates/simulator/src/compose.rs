@@ -114,6 +114,11 @@ fn strike(script: &mut ScriptWriter, writer: &ChunkWriter, answer: &Answer, faul
             script.fail(fault.output);
             script.send(&writer.failure(&error, place), 0);
         }
+        Fault::HalfEvent => {
+            let event = writer.chunk(r#"{"content":" never whole"}"#, ChunkEnd::default());
+            script.fail(fault.output);
+            script.send(event.get(..event.len() / 2).unwrap_or_default(), 0);
+        }
         _ => {
             script.fail(fault.output);
             script.cut_off();

@@ -4,7 +4,8 @@
 //! - `GET generations?since=N`: every request from number N on, a page at a time.
 //! - `GET last_request`: headers and body of the last chat request as they arrived.
 //! - `PUT accounts/{key}`: `{"state": …, "credit_usd": "…"}`; makes the account if there is none.
-//! - `PUT config`: `{"prompt_tokens_per_byte", "generation_delay_ms", "generation_delay_after_abort_ms"}`.
+//! - `PUT config`: `{"prompt_tokens_per_byte", "generation_delay_ms", "generation_delay_after_abort_ms",
+//!   "generation_cost_hidden"}`.
 //! - `POST reset`: forgets everything and returns to how it was started.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     account_api::json_response,
     body::SimulatedBody,
-    books::{Account, AccountState, Generation},
+    books::{Account, AccountState, Generation, RecordedCost},
     money::Picodollars,
     shared::Shared,
 };
@@ -44,6 +45,8 @@ struct SettingsChange {
     prompt_tokens_per_byte: Option<u32>,
     generation_delay_ms: Option<u32>,
     generation_delay_after_abort_ms: Option<u32>,
+    /// Not zero: generation records don't say what was charged.
+    generation_cost_hidden: Option<u32>,
 }
 
 /// Answers one control request; `path` is what follows `/_sim/`.
@@ -225,6 +228,12 @@ fn change_settings(shared: &Shared, change: &SettingsChange) -> Value {
     }
     if let Some(delay) = change.generation_delay_after_abort_ms {
         settings.generation_delay_after_abort_ms = delay;
+    }
+    if let Some(hidden) = change.generation_cost_hidden {
+        settings.generation_cost = match hidden {
+            0 => RecordedCost::Told,
+            _ => RecordedCost::Hidden,
+        };
     }
     json!({
         "prompt_tokens_per_byte": settings.prompt_tokens_per_byte,

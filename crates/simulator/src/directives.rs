@@ -97,7 +97,7 @@ pub(crate) enum LineEnd {
 #[serde(from = "FaultForm")]
 pub(crate) struct FaultDirective {
     pub(crate) kind: Fault,
-    /// Strike after so many chunks of content (`mid_stream`, `in_choice`, `reset`, `hang`).
+    /// Strike after so many chunks of content (`mid_stream`, `in_choice`, `reset`, `hang`, `half_event`).
     pub(crate) after: Option<u32>,
     /// Strike only when this master key is used.
     pub(crate) only_key: Option<String>,
@@ -126,18 +126,25 @@ struct FullFault {
     billed: Option<bool>,
 }
 
+impl From<Fault> for FaultDirective {
+    /// It strikes whenever it can.
+    fn from(kind: Fault) -> Self {
+        Self {
+            kind,
+            after: None,
+            only_key: None,
+            first_attempts: None,
+            attempt_key: None,
+            billed: None,
+        }
+    }
+}
+
 impl From<FaultForm> for FaultDirective {
     fn from(form: FaultForm) -> Self {
         let full = match form {
             FaultForm::Full(full) => full,
-            FaultForm::Name(kind) => FullFault {
-                kind,
-                after: None,
-                only_key: None,
-                first_attempts: None,
-                attempt_key: None,
-                billed: None,
-            },
+            FaultForm::Name(kind) => return kind.into(),
         };
         Self {
             kind: full.kind,
@@ -197,6 +204,9 @@ pub(crate) enum Fault {
     /// Status 200 and no body.
     #[serde(rename = "empty")]
     Empty,
+    /// The stream ends, as if all were well, in the middle of an event.
+    #[serde(rename = "half_event")]
+    HalfEvent,
     /// A whole stream without `[DONE]`.
     #[serde(rename = "no_done")]
     NoDone,
@@ -206,7 +216,10 @@ impl Fault {
     /// Whether what was produced is billed when the request doesn't say. An answer that ends with an error isn't
     /// (OpenRouter's zero completion insurance); one that a broken connection cut is.
     pub(crate) fn billed_by_default(self) -> bool {
-        matches!(self, Self::Reset | Self::Hang | Self::NoDone)
+        matches!(
+            self,
+            Self::Reset | Self::Hang | Self::HalfEvent | Self::NoDone
+        )
     }
 }
 

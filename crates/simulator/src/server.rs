@@ -8,7 +8,7 @@ use hyper::{body::Incoming, service::service_fn};
 use crate::{
     account_api::{self, AccountAnswer, json_response},
     body::SimulatedBody,
-    books::{Beginning, Settings},
+    books::{Beginning, RecordedCost, Settings},
     chat::{self, Closed},
     control,
     errors::ApiError,
@@ -84,6 +84,7 @@ impl Simulator {
                 prompt_tokens_per_byte: config.prompt_tokens_per_byte,
                 generation_delay_ms: config.generation_delay_ms,
                 generation_delay_after_abort_ms: config.generation_delay_after_abort_ms,
+                generation_cost: RecordedCost::Told,
             },
         }));
         let for_requests = Arc::clone(&shared);

@@ -1,8 +1,8 @@
 //! What a change of money locks, reads and writes: a fixed number of statements, each with rows as arrays.
 //!
 //! Everyone locks in the same order, so that nobody waits in a circle: the lease clock, the replica, balances by
-//! account, periods of budgets by budget and period, leases, and the accounts of the ledger last, because all replicas
-//! post to the same few. Whoever has the row of a budget has its leases too, and whoever has the balance of a payer may
+//! account, periods of budgets by budget and period, keys for repeats by slot, leases, and the accounts of the ledger
+//! last, because all replicas post to the same few. Whoever has the row of a budget has its leases too, and whoever has the balance of a payer may
 //! decide which of the payer's requests are settled. What is decided rests on what was read after the locks were taken.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -170,15 +170,15 @@ pub(crate) async fn read(
 
 /// The postings of a transaction of the ledger that is there already.
 #[derive(Debug)]
-pub(crate) struct Postings<'a> {
+pub(crate) struct Postings {
     pub(crate) transaction: i64,
-    pub(crate) postings: &'a [Posting],
+    pub(crate) postings: Vec<Posting>,
 }
 
 /// Everything that one change of money writes.
 #[derive(Debug, Default)]
-pub(crate) struct Entry<'a> {
-    pub(crate) postings: Option<Postings<'a>>,
+pub(crate) struct Entry {
+    pub(crate) postings: Vec<Postings>,
     /// Whose leases release what [`SlotChange`] says.
     pub(crate) replica: Option<ReplicaId>,
     pub(crate) slots: SlotChanges,
@@ -186,19 +186,20 @@ pub(crate) struct Entry<'a> {
 }
 
 /// Writes an entry that [`read`] has shown to be possible. What it changes was locked before.
-pub(crate) async fn write(
-    connection: &mut PgConnection,
-    entry: &Entry<'_>,
-) -> Result<(), StoreError> {
+pub(crate) async fn write(connection: &mut PgConnection, entry: &Entry) -> Result<(), StoreError> {
     let slots = SlotChangeColumns::of(&entry.slots);
     let balances = BalanceColumns::of(entry);
+    let mut transactions = Vec::new();
     let mut kinds = Vec::new();
     let mut owners = Vec::new();
     let mut amounts = Vec::new();
-    for posting in entry.postings.iter().flat_map(|posted| posted.postings) {
-        kinds.push(posting.account.kind());
-        owners.push(posting.account.owner().unwrap_or_default());
-        amounts.push(posting.amount.get());
+    for posted in &entry.postings {
+        for posting in &posted.postings {
+            transactions.push(posted.transaction);
+            kinds.push(posting.account.kind());
+            owners.push(posting.account.owner().unwrap_or_default());
+            amounts.push(posting.amount.get());
+        }
     }
     sqlx::query_file!(
         "src/books_write.sql",
@@ -215,7 +216,7 @@ pub(crate) async fn write(
         &balances.released,
         &balances.spent,
         &balances.earned,
-        entry.postings.as_ref().map(|posted| posted.transaction),
+        &transactions,
         &kinds[..] as _,
         &owners,
         &amounts
@@ -270,7 +271,7 @@ struct BalanceColumns {
 
 impl BalanceColumns {
     /// Balances change by what is booked and by what leases release.
-    fn of(entry: &Entry<'_>) -> Self {
+    fn of(entry: &Entry) -> Self {
         let mut rows: BTreeMap<Uuid, (BalanceChange, i64)> = entry
             .balances
             .iter()

@@ -28,16 +28,19 @@ changed AS MATERIALIZED (
         + (SELECT count(*) FROM changed_balances) AS rows
 ),
 posted AS (
-    SELECT kind, owner_id, amount FROM unnest($15::text[], $16::uuid[], $17::bigint[]) AS posted (kind, owner_id, amount)
+    SELECT transaction_id, kind, owner_id, amount
+    FROM unnest($14::bigint[], $15::text[], $16::uuid[], $17::bigint[])
+        AS posted (transaction_id, kind, owner_id, amount)
 ),
 accounts AS (
     INSERT INTO ledger_accounts (kind, owner_id, balance_nanos)
-    SELECT posted.kind, posted.owner_id, posted.amount FROM posted, changed
+    SELECT posted.kind, posted.owner_id, sum(posted.amount)::bigint FROM posted, changed
     WHERE changed.rows >= 0
+    GROUP BY posted.kind, posted.owner_id
     ORDER BY posted.kind, posted.owner_id
     ON CONFLICT (kind, owner_id) DO UPDATE SET balance_nanos = ledger_accounts.balance_nanos + excluded.balance_nanos
     RETURNING id, kind, owner_id
 )
 INSERT INTO ledger_postings (transaction_id, ledger_account_id, amount_nanos)
-SELECT $14, accounts.id, posted.amount
+SELECT posted.transaction_id, accounts.id, posted.amount
 FROM accounts JOIN posted ON posted.kind = accounts.kind AND posted.owner_id = accounts.owner_id

@@ -1,24 +1,26 @@
 //! The group commit: the hot path. One transaction, one flush to disk, and a fixed number of statements for any number
 //! of events, on a connection that does nothing else.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
-use airouter_billing::batch::{self, SettledEvent};
-use airouter_billing::{Nanos, Outcome, RequestId, Timestamp, UsageEvent};
+use airouter_billing::batch::{Settlement, settle, slots_of};
+use airouter_billing::{RequestId, Timestamp, UsageEvent};
 use airouter_store::StoreError;
+use airouter_store::idempotency::Forfeits;
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::{
-    CommitBatch, Committed, PendingRequest, RefusedEvent, Settlements, Uncollected,
+    CommitBatch, Committed, PendingRequest, RefusedEvent, Settlements,
 };
 use async_trait::async_trait;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::books::{self, Entry, Postings};
 use crate::connection::is_conflict;
 use crate::dedicated::{begin, bounded, finish};
 use crate::open::PostgresStore;
-use crate::shared_rows::{SharedRowCache, SharedRows, shared_rows};
-use crate::{pending, refused, request_rows};
+use crate::shared_rows::{SharedRowCache, SharedRowsOf, shared_rows};
+use crate::{corrections, idempotency, pending, refused, request_rows};
 
 /// How often a batch is tried that comes into conflict with the transaction of another replica.
 const ATTEMPTS: u32 = 4;
@@ -34,13 +36,13 @@ impl Settlements for PostgresStore {
         if batch.is_empty() {
             return Ok(Committed::default());
         }
-        let batch = Batch::of(replica, batch, now);
+        let attempt = Attempt::of(replica, batch, now);
         let mut lent = self.commits.lend().await?;
         if lent.is_new() {
             // Behind a new connection may be an older state of the database, with other numbers.
             self.shared_rows.clear();
         }
-        let outcome = bounded(batch.commit(&mut lent, &self.shared_rows)).await;
+        let outcome = bounded(attempt.commit(&mut lent, &self.shared_rows)).await;
         lent.give_back_after(&outcome);
         outcome
     }
@@ -83,20 +85,28 @@ impl Settlements for PostgresStore {
         lent.give_back_after(&outcome);
         outcome
     }
+
+    async fn own_pending(
+        &self,
+        replica: ReplicaId,
+        after: Option<RequestId>,
+        limit: u32,
+    ) -> Result<Vec<PendingRequest>, StoreError> {
+        self.on_pool(async |connection| pending::own(connection, replica, after, limit).await)
+            .await
+    }
 }
 
 /// A batch on its way.
-struct Batch<'a> {
+struct Attempt<'a> {
     replica: ReplicaId,
+    batch: &'a CommitBatch,
     /// The first of each id.
     events: Vec<&'a UsageEvent>,
-    pending: &'a [PendingRequest],
-    /// Requests that are not pending after this.
-    over: BTreeSet<RequestId>,
     now: Timestamp,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> Attempt<'a> {
     fn of(replica: ReplicaId, batch: &'a CommitBatch, now: Timestamp) -> Self {
         let mut seen = HashSet::with_capacity(batch.events.len());
         let events = batch
@@ -104,12 +114,10 @@ impl<'a> Batch<'a> {
             .iter()
             .filter(|event| seen.insert(event.request.id))
             .collect();
-        let settled = batch.events.iter().map(|event| event.request.id);
         Self {
             replica,
+            batch,
             events,
-            pending: &batch.pending,
-            over: settled.chain(batch.forgotten.iter().copied()).collect(),
             now,
         }
     }
@@ -132,7 +140,7 @@ impl<'a> Batch<'a> {
     async fn attempt(
         &self,
         connection: &mut PgConnection,
-        shared: &[SharedRows],
+        shared: &SharedRowsOf,
     ) -> Result<Committed, StoreError> {
         let mut transaction = begin(connection).await?;
         let booked = self.book(&mut transaction, shared).await;
@@ -144,60 +152,80 @@ impl<'a> Batch<'a> {
     async fn book(
         &self,
         connection: &mut PgConnection,
-        shared: &[SharedRows],
+        shared: &SharedRowsOf,
     ) -> Result<Committed, StoreError> {
-        if self.events.is_empty() {
-            pending::write(connection, self.replica, &self.over, self.pending).await?;
+        let (replica, batch) = (self.replica, self.batch);
+        let claims = &batch.finished_claims;
+        if self.events.is_empty() && batch.answered().next().is_none() {
+            let taken = idempotency::lock(connection, claims).await?;
+            idempotency::write(connection, claims, &taken, self.now).await?;
+            pending::write(connection, replica, batch, &[]).await?;
             return Ok(Committed::default());
         }
         let events = || self.events.iter().copied();
-        let wanted = batch::slots_of(events());
-        let payers = events().map(|event| event.request.payer.get());
-        let requests = events().map(|event| event.request.id);
-        books::lock(connection, &wanted, payers).await?;
-        let books = books::read(connection, self.replica, &wanted, requests).await?;
-        let settlement = batch::settle(events(), &books.settled, books.slots)
-            .map_err(|_| StoreError::OutOfRange)?;
-        pending::write(connection, self.replica, &self.over, self.pending).await?;
-        let mut committed = Committed::default();
-        if !settlement.events.is_empty() {
-            let open = events().zip(shared.iter().copied());
-            let open = open.filter(|(event, _)| !books.settled.contains(&event.request.id));
-            let rows = settlement.events.iter().zip(open.map(|(_, shared)| shared));
-            let transaction = request_rows::insert(connection, rows, self.now).await?;
-            let postings = settlement
-                .postings
-                .into_postings()
-                .map_err(|_| StoreError::OutOfRange)?;
-            let entry = Entry {
-                postings: Some(Postings {
-                    transaction,
-                    postings: &postings,
-                }),
-                replica: Some(self.replica),
-                slots: settlement.slots,
-                balances: settlement.balances,
-            };
-            books::write(connection, &entry).await?;
-            committed.uncollected = settlement
-                .events
-                .iter()
-                .filter_map(uncollected_of)
-                .collect();
-        }
-        committed.superseded = events()
-            .filter(|event| event.outcome == Outcome::Charged)
-            .map(|event| event.request.id)
-            .filter(|request| books.lost.contains(request))
-            .collect();
+        let finished = events().map(|event| &event.request);
+        let answered = batch.answered().map(|pending| &pending.request);
+        let (payers, requests): (Vec<Uuid>, Vec<RequestId>) = finished
+            .chain(answered)
+            .map(|request| (request.payer.get(), request.id))
+            .unzip();
+        let wanted = slots_of(events());
+        books::lock(connection, &wanted, payers.into_iter()).await?;
+        let taken = idempotency::lock(connection, claims).await?;
+        let forfeits = Forfeits::of(events(), &taken);
+        let mut books = books::read(connection, replica, &wanted, requests.into_iter()).await?;
+        let slots = std::mem::take(&mut books.slots);
+        let booked = corrections::booked(connection, &books).await?;
+        let events = events().map(|event| forfeits.instead_of(event));
+        let settlement =
+            settle(events, batch.answers, &booked, slots).map_err(|_| StoreError::OutOfRange)?;
+        let reopened = batch.reopened(&booked);
+        pending::write(connection, replica, batch, &reopened).await?;
+        let committed = Committed::of(batch, &booked, &settlement).forfeiting(&forfeits);
+        let lost = committed.superseded.iter().copied().chain(taken).collect();
+        idempotency::write(connection, claims, &lost, self.now).await?;
+        self.write(connection, settlement, shared).await?;
         Ok(committed)
     }
-}
 
-fn uncollected_of(settled: &SettledEvent<'_>) -> Option<Uncollected> {
-    let amount = settled.covered.uncollected;
-    (amount > Nanos::ZERO).then_some(Uncollected {
-        request: settled.event.request.id,
-        amount,
-    })
+    /// Writes what is settled: the events of the batch as one transaction, and one for each entry that is corrected.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        settlement: Settlement<'_>,
+        shared: &SharedRowsOf,
+    ) -> Result<(), StoreError> {
+        let mut postings = Vec::new();
+        if !settlement.events.is_empty() {
+            let events = &settlement.events;
+            let transaction = request_rows::insert(connection, events, shared, self.now).await?;
+            postings.push((transaction, settlement.postings));
+        }
+        for (corrects, entry) in settlement.corrections {
+            let corrections = entry.corrections.iter();
+            let events: Vec<_> = corrections.map(|correction| correction.settled).collect();
+            let inserted =
+                request_rows::insert_corrections(connection, corrects, &events, shared, self.now);
+            postings.push((inserted.await?, entry.postings));
+        }
+        if postings.is_empty() {
+            return Ok(());
+        }
+        let postings = postings.into_iter().map(|(transaction, postings)| {
+            let postings = postings
+                .into_postings()
+                .map_err(|_| StoreError::OutOfRange)?;
+            Ok(Postings {
+                transaction,
+                postings,
+            })
+        });
+        let entry = Entry {
+            postings: postings.collect::<Result<_, StoreError>>()?,
+            replica: Some(self.replica),
+            slots: settlement.slots,
+            balances: settlement.balances,
+        };
+        books::write(connection, &entry).await
+    }
 }

@@ -1,5 +1,6 @@
 //! Connections, how long anything may take on them, and what the database's errors mean.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use airouter_store::StoreError;
@@ -18,6 +19,8 @@ const POOL_WORK_TIMEOUT: Duration = Duration::from_secs(30);
 const POOLED: u32 = 8;
 /// How long a statement waits for a lock of another transaction.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long one waits that makes others wait.
+const SHORT_LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long the server keeps a transaction whose owner is silent.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a migration waits for another replica that migrates, or for a table in use.
@@ -28,6 +31,8 @@ const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(600);
 pub(crate) enum Purpose {
     /// What requests wait for.
     Requests,
+    /// What many requests wait for together: none waits long for a row that only another one needs.
+    Together,
     /// What people and tools wait for.
     Pool,
     /// What takes as long as there is data: migrations, the proof of the ledger.
@@ -37,7 +42,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     const fn statement_timeout(self) -> Duration {
         match self {
-            Self::Requests => Duration::from_secs(5),
+            Self::Requests | Self::Together => Duration::from_secs(5),
             Self::Pool => POOL_WORK_TIMEOUT,
             // None.
             Self::Long => Duration::ZERO,
@@ -46,6 +51,7 @@ impl Purpose {
 
     const fn lock_timeout(self) -> Duration {
         match self {
+            Self::Together => SHORT_LOCK_TIMEOUT,
             Self::Requests | Self::Pool => LOCK_TIMEOUT,
             Self::Long => MIGRATION_LOCK_TIMEOUT,
         }
@@ -79,7 +85,9 @@ impl Connector {
         match purpose {
             // Each of its statements looks a few rows up. A plan that was made while a table was small is kept, and must
             // not go through all of it when it has grown.
-            Purpose::Requests => options.options([("jit", "off"), ("enable_seqscan", "off")]),
+            Purpose::Requests | Purpose::Together => {
+                options.options([("jit", "off"), ("enable_seqscan", "off")])
+            }
             Purpose::Pool => options.options([("jit", "off")]),
             Purpose::Long => options,
         }
@@ -201,14 +209,23 @@ pub(crate) fn failed(error: sqlx::Error) -> StoreError {
 /// Whether another transaction was in the way, and the same may succeed at once: a deadlock, a serialization failure, or
 /// a row that another has inserted first.
 pub(crate) fn is_conflict(error: &StoreError) -> bool {
+    matches!(code_of(error).as_deref(), Some("40001" | "40P01" | "23505"))
+}
+
+/// Whether a row was locked for too long, or in a circle: nothing was changed, and the connection is as it was.
+pub(crate) fn is_locked(error: &StoreError) -> bool {
+    matches!(code_of(error).as_deref(), Some("55P03" | "40P01"))
+}
+
+/// PostgreSQL's code of an error.
+fn code_of(error: &StoreError) -> Option<Cow<'_, str>> {
     let (StoreError::Unavailable(cause) | StoreError::Refused(cause)) = error else {
-        return false;
+        return None;
     };
-    let cause = cause.downcast_ref::<sqlx::Error>();
-    let code = cause
-        .and_then(sqlx::Error::as_database_error)
-        .and_then(|error| error.code());
-    matches!(code.as_deref(), Some("40001" | "40P01" | "23505"))
+    cause
+        .downcast_ref::<sqlx::Error>()?
+        .as_database_error()?
+        .code()
 }
 
 /// Like [`failed`], for an insert of `what`, which may exist already.

@@ -81,6 +81,11 @@ impl Lent<'_> {
     }
 }
 
+impl Lent<'_> {
+    /// Closes the connection: nobody knows what state it is in.
+    pub(crate) fn discard(self) {}
+}
+
 impl Deref for Lent<'_> {
     type Target = PgConnection;
 

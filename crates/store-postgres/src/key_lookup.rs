@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use airouter_auth::KeyHash;
 use airouter_billing::event::Payment;
@@ -21,9 +22,20 @@ use crate::lane::{Repeat, Work};
 use crate::plans::PlanCache;
 
 /// Looks keys up by their hashes.
-#[derive(Default)]
 pub(crate) struct KeyLookup {
     plans: PlanCache,
+    /// Set when versions that were read may be others now.
+    plans_are_stale: Arc<AtomicBool>,
+}
+
+impl KeyLookup {
+    /// Looks keys up; what it remembers of plans it forgets when `plans_are_stale`.
+    pub(crate) fn new(plans_are_stale: Arc<AtomicBool>) -> Self {
+        Self {
+            plans: PlanCache::default(),
+            plans_are_stale,
+        }
+    }
 }
 
 struct KeyRow {
@@ -65,6 +77,9 @@ impl Work for KeyLookup {
         connection: &mut PgConnection,
         hashes: &[KeyHash],
     ) -> Result<Vec<Option<KeySnapshot>>, StoreError> {
+        if self.plans_are_stale.swap(false, Ordering::AcqRel) {
+            self.plans = PlanCache::default();
+        }
         let mut found = HashMap::with_capacity(hashes.len());
         for mut row in rows(connection, hashes).await? {
             let version = row

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::connection::{Connector, Purpose, failed, timed_out};
+use crate::connection::{Connector, Purpose, failed, is_locked, timed_out};
 
 /// The first pause between two attempts to connect; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -59,6 +59,8 @@ pub(crate) struct LaneSettings {
     pub(crate) together: usize,
     /// How long a question waits for its answer, and the lane for the database.
     pub(crate) patience: Duration,
+    /// What its connection is for.
+    pub(crate) purpose: Purpose,
 }
 
 /// Where questions are asked. The lane ends when this is dropped.
@@ -81,13 +83,37 @@ impl<W: Work> Lane<W> {
         settings: LaneSettings,
         work: W,
     ) -> Self {
+        Self::start_beside(tasks, connector, settings, work, None)
+    }
+
+    /// Starts a lane, and another one beside it, where a question for what is locked waits on, so that the others don't
+    /// wait for it.
+    pub(crate) fn start_two(
+        tasks: &mut JoinSet<()>,
+        connector: &Connector,
+        (settings, aside): (LaneSettings, LaneSettings),
+        work: fn() -> W,
+    ) -> Self {
+        let aside = Self::start(tasks, connector, aside, work());
+        Self::start_beside(tasks, connector, settings, work(), Some(aside.queue))
+    }
+
+    fn start_beside(
+        tasks: &mut JoinSet<()>,
+        connector: &Connector,
+        settings: LaneSettings,
+        work: W,
+        aside: Option<mpsc::Sender<Waiting<W>>>,
+    ) -> Self {
         let (queue, questions) = mpsc::channel(settings.queue);
         let runner = Runner {
             work,
             connector: connector.clone(),
+            purpose: settings.purpose,
             connection: None,
             patience: settings.patience,
             pause: FIRST_PAUSE,
+            aside,
         };
         tasks.spawn(runner.run(questions, settings.together));
         Self {
@@ -122,9 +148,12 @@ fn ended() -> StoreError {
 struct Runner<W: Work> {
     work: W,
     connector: Connector,
+    purpose: Purpose,
     connection: Option<PgConnection>,
     patience: Duration,
     pause: Duration,
+    /// Where questions go for what is locked.
+    aside: Option<mpsc::Sender<Waiting<W>>>,
 }
 
 impl<W: Work> Runner<W> {
@@ -148,28 +177,49 @@ impl<W: Work> Runner<W> {
         }
         let (questions, askers): (Vec<_>, Vec<_>) = waiting
             .drain(..)
-            .map(|one| (one.question, one.answer))
+            .map(|one| (one.question, (one.deadline, one.answer)))
             .unzip();
         match self.answer_repeatedly(&questions).await {
             Ok(answers) => {
-                for (asker, answer) in askers.into_iter().zip(answers) {
+                for ((_, asker), answer) in askers.into_iter().zip(answers) {
                     // It may have left.
                     let _ = asker.send(Ok(answer));
                 }
             }
-            Err(error) if error.is_transient() => tell(askers, error),
-            // One of them is to blame: each stands for itself.
-            Err(error) if questions.len() > 1 => {
-                tracing::debug!(%error, "questions that were refused together are asked one by one");
-                for (asker, question) in askers.into_iter().zip(&questions) {
-                    let answer = self.answer_repeatedly(std::slice::from_ref(question)).await;
-                    let _ = asker.send(answer.and_then(only));
-                }
+            Err(error) if error.is_transient() && !is_locked(&error) => {
+                tell(askers.into_iter().map(|(_, asker)| asker), error);
             }
             Err(error) => {
-                if let Some(asker) = askers.into_iter().next() {
-                    let _ = asker.send(Err(error));
+                let mut alone = (questions.len() == 1).then_some(error);
+                for ((deadline, answer), question) in askers.into_iter().zip(questions) {
+                    let one = Waiting {
+                        question,
+                        deadline,
+                        answer,
+                    };
+                    self.serve_alone(one, alone.take()).await;
                 }
+            }
+        }
+    }
+
+    /// One of several is to blame for an error: each stands for itself. `error` is its own, where it was asked alone
+    /// already.
+    async fn serve_alone(&mut self, one: Waiting<W>, error: Option<StoreError>) {
+        let answer = match error {
+            Some(error) => Err(error),
+            None => {
+                let question = std::slice::from_ref(&one.question);
+                self.answer_repeatedly(question).await.and_then(only)
+            }
+        };
+        match (answer, &self.aside) {
+            (Err(error), Some(aside)) if is_locked(&error) => {
+                // Where there is no room it is dropped, and its asker told that there is no answer.
+                let _ = aside.try_send(one);
+            }
+            (answer, _) => {
+                let _ = one.answer.send(answer);
             }
         }
     }
@@ -196,7 +246,7 @@ impl<W: Work> Runner<W> {
     }
 
     async fn connect(&mut self) -> Result<PgConnection, StoreError> {
-        let connection = self.connector.connect(Purpose::Requests).await;
+        let connection = self.connector.connect(self.purpose).await;
         let connection = connection.map_err(failed)?;
         self.pause = FIRST_PAUSE;
         self.work.connected();
@@ -211,6 +261,7 @@ impl<W: Work> Runner<W> {
         let begun = Instant::now();
         let first_time = self.answer(questions).await;
         let may_repeat = match &first_time {
+            Err(error) if is_locked(error) => false,
             Err(StoreError::Unavailable(_)) => true,
             Err(StoreError::InDoubt(_)) => W::REPEAT == Repeat::Safe,
             _ => false,
@@ -231,7 +282,8 @@ impl<W: Work> Runner<W> {
         let answers = timeout(self.patience, work)
             .await
             .unwrap_or_else(|elapsed| Err(StoreError::InDoubt(Box::new(elapsed))));
-        if !answers.as_ref().is_err_and(StoreError::is_transient) {
+        let is_sound = |error: &StoreError| !error.is_transient() || is_locked(error);
+        if answers.as_ref().err().is_none_or(is_sound) {
             self.connection = Some(connection);
         }
         answers

@@ -16,7 +16,10 @@ use crate::changes;
 use crate::dedicated::{begin, bounded, finish};
 use crate::grants::Asked;
 use crate::open::PostgresStore;
-use crate::replicas;
+use crate::replicas::{self, Remaining};
+
+/// So many parts of what an ended replica has left go back in one round: in between its own renewals get their turn.
+const PARTS_AT_A_TIME: usize = 5;
 
 #[async_trait]
 impl Leases for PostgresStore {
@@ -84,6 +87,10 @@ impl Leases for PostgresStore {
             finish(transaction, ended).await
         })
         .await;
+        let outcome = match outcome {
+            Ok(()) => give_back_parts(&mut lent, replica.get(), usize::MAX).await,
+            Err(error) => Err(error),
+        };
         lent.give_back_after(&outcome);
         outcome
     }
@@ -97,9 +104,25 @@ impl Leases for PostgresStore {
             // The clock is free again: others renew while leases go back.
             let mut transaction = begin(&mut lent).await?;
             let ended = replicas::end_silent(&mut transaction, clock, now).await;
-            finish(transaction, ended).await
+            let ended = finish(transaction, ended).await?;
+            let left = replicas::ended_with_leases(&mut lent).await?;
+            Ok((ended, left))
         })
         .await;
+        let outcome = match outcome {
+            Ok((ended, left)) => {
+                for replica in left {
+                    // They have ended all the same; what is left goes back next time.
+                    if let Err(error) = give_back_parts(&mut lent, replica, PARTS_AT_A_TIME).await {
+                        tracing::warn!(%error, replica, "leases of an ended replica could not be given back yet");
+                        lent.discard();
+                        return Ok(ended);
+                    }
+                }
+                Ok(ended)
+            }
+            Err(error) => Err(error),
+        };
         lent.give_back_after(&outcome);
         outcome
     }
@@ -115,6 +138,25 @@ impl PostgresStore {
             tracing::warn!(%error, "the change log could not be pruned");
         }
     }
+}
+
+/// Gives leases of an ended replica back, part by part; each is a transaction of its own.
+async fn give_back_parts(
+    connection: &mut PgConnection,
+    ended: i64,
+    parts: usize,
+) -> Result<(), StoreError> {
+    for _ in 0..parts {
+        let part = bounded(async {
+            let mut transaction = begin(connection).await?;
+            let part = replicas::give_part_back(&mut transaction, ended).await;
+            finish(transaction, part).await
+        });
+        if part.await? == Remaining::None {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn release(

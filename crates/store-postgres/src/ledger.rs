@@ -1,15 +1,19 @@
 //! Credits and debits by the operator.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use airouter_billing::batch::{BalanceChange, BalanceChanges};
 use airouter_billing::posting::{self, LedgerAccount, Standing};
 use airouter_billing::{AccountId, BudgetId, Nanos};
 use airouter_store::StoreError;
 use airouter_store::clients::Balance;
-use airouter_store::ledger::{Adjustment, Ledger, LedgerPosition, Verification};
+use airouter_store::ledger::{
+    Adjustment, Durable, Ledger, LedgerLook, LedgerPosition, TransactionMark, Verification,
+};
 use async_trait::async_trait;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::books::{self, Entry, Postings};
 use crate::changes;
@@ -38,27 +42,59 @@ impl Ledger for PostgresStore {
         outcome
     }
 
-    async fn position(&self) -> Result<LedgerPosition, StoreError> {
-        let row = self
-            .on_pool(async |connection| {
-                sqlx::query!(
-                    r#"SELECT id, (SELECT coalesce(max(id), 0) FROM ledger_transactions) AS "last!"
-                    FROM database_identity"#
-                )
-                .fetch_one(connection)
-                .await
-                .map_err(failed)
-            })
-            .await?;
-        Ok(LedgerPosition {
-            database: row.id,
-            last_transaction: row.last,
-        })
+    async fn look(&self, durable: &Durable) -> Result<LedgerLook, StoreError> {
+        self.on_pool(async |connection| look(connection, durable).await)
+            .await
+    }
+
+    fn forget_what_was_read(&self) {
+        self.shared_rows.clear();
+        self.plans_are_stale.store(true, Ordering::Release);
     }
 
     async fn verify(&self) -> Result<Verification, StoreError> {
         verify::verify(self).await
     }
+}
+
+/// One statement: all of it is of the same moment.
+async fn look(connection: &mut PgConnection, durable: &Durable) -> Result<LedgerLook, StoreError> {
+    let requests: Vec<Uuid> = durable.requests.iter().map(|id| id.get()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT d.id AS database, t.id AS "number?", t.created_at AS "created_at?",
+            (SELECT coalesce(sum(p.amount_nanos), 0)::bigint FROM ledger_postings p
+                WHERE p.transaction_id = t.id AND p.amount_nanos > 0) AS "debits!",
+            (SELECT count(*) FROM request_logs r WHERE r.id = ANY ($2)) AS "requests!"
+        FROM database_identity d
+        LEFT JOIN ledger_transactions t ON t.id = ANY (ARRAY[$1, (SELECT max(id) FROM ledger_transactions)])"#,
+        durable.transaction,
+        &requests
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    let identity = rows.first().ok_or(StoreError::NotFound {
+        what: "the database's identity",
+    })?;
+    let marks = rows.iter().filter_map(|row| {
+        Some(TransactionMark {
+            number: row.number?,
+            created_at: row.created_at?.into(),
+            debits: Nanos::new(row.debits),
+        })
+    });
+    let asked: BTreeSet<Uuid> = requests.iter().copied().collect();
+    let found = u64::try_from(identity.requests).unwrap_or(0);
+    Ok(LedgerLook {
+        position: LedgerPosition {
+            database: identity.database,
+            newest: marks.clone().max_by_key(|mark| mark.number),
+        },
+        transaction: marks
+            .clone()
+            .find(|mark| Some(mark.number) == durable.transaction),
+        missing_requests: (asked.len() as u64).saturating_sub(found),
+    })
 }
 
 async fn adjust(
@@ -89,10 +125,10 @@ async fn adjust(
         ..BalanceChange::default()
     };
     let entry = Entry {
-        postings: Some(Postings {
+        postings: vec![Postings {
             transaction: open_transaction(connection, adjustment).await?,
-            postings: &postings,
-        }),
+            postings,
+        }],
         balances: BalanceChanges::from([(account.get(), change)]),
         ..Entry::default()
     };

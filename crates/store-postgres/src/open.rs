@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgPool};
@@ -22,12 +23,14 @@ const KEY_LOOKUPS: LaneSettings = LaneSettings {
     queue: 4_096,
     together: 256,
     patience: Duration::from_secs(3),
+    purpose: Purpose::Requests,
 };
 /// There is one who follows the change log.
 const CHANGE_POLLS: LaneSettings = LaneSettings {
     queue: 16,
     together: 1,
     patience: Duration::from_secs(3),
+    purpose: Purpose::Requests,
 };
 
 /// Leases that are granted together.
@@ -35,6 +38,14 @@ const GRANTS: LaneSettings = LaneSettings {
     queue: 4_096,
     together: 256,
     patience: Duration::from_secs(3),
+    purpose: Purpose::Together,
+};
+/// Leases of budgets that somebody else has locked for long.
+const LOCKED_GRANTS: LaneSettings = LaneSettings {
+    queue: 1_024,
+    together: 1,
+    patience: Duration::from_secs(3),
+    purpose: Purpose::Requests,
 };
 
 /// What the database is opened for.
@@ -72,9 +83,13 @@ pub struct PostgresStore {
     pub(crate) grants: Lane<Grants>,
     /// For the group commit.
     pub(crate) commits: Dedicated,
+    /// For the keys of requests that may be repeated.
+    pub(crate) claims: Dedicated,
     /// For what keeps a replica going: it never waits for a commit.
     pub(crate) upkeep: Dedicated,
     pub(crate) shared_rows: SharedRowCache,
+    /// Tells the lane of key lookups.
+    pub(crate) plans_are_stale: Arc<AtomicBool>,
     pub(crate) hint: Arc<Notify>,
     /// They end with the store.
     _tasks: JoinSet<()>,
@@ -94,9 +109,12 @@ impl PostgresStore {
         let connector = Connector::new(url)?;
         migrate(&connector).await?;
         let mut tasks = JoinSet::new();
-        let keys = Lane::start(&mut tasks, &connector, KEY_LOOKUPS, KeyLookup::default());
+        let plans_are_stale = Arc::new(AtomicBool::new(false));
+        let key_lookup = KeyLookup::new(Arc::clone(&plans_are_stale));
+        let keys = Lane::start(&mut tasks, &connector, KEY_LOOKUPS, key_lookup);
         let changes = Lane::start(&mut tasks, &connector, CHANGE_POLLS, ChangePoll);
-        let grants = Lane::start(&mut tasks, &connector, GRANTS, Grants);
+        let grants = (GRANTS, LOCKED_GRANTS);
+        let grants = Lane::start_two(&mut tasks, &connector, grants, || Grants);
         let hint = Arc::new(Notify::new());
         if mode == OpenMode::Serve {
             tasks.spawn(hints::listen(connector.clone(), Arc::clone(&hint)));
@@ -108,8 +126,10 @@ impl PostgresStore {
             changes,
             grants,
             commits: Dedicated::new(connector.clone()),
+            claims: Dedicated::new(connector.clone()),
             upkeep: Dedicated::new(connector.clone()),
             shared_rows: SharedRowCache::default(),
+            plans_are_stale,
             hint,
             _tasks: tasks,
         })

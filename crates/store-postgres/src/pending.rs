@@ -1,11 +1,12 @@
 //! Requests whose usage is not known yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use airouter_billing::RequestId;
+use airouter_billing::recovery::PendingReason;
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
-use airouter_store::settlements::PendingRequest;
+use airouter_store::settlements::{CommitBatch, PendingRequest};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -13,23 +14,30 @@ use uuid::Uuid;
 use crate::connection::failed;
 use crate::convert::{timestamptz, without_nul};
 
-/// Removes requests that are settled, or were not billed, and stores others as the replica's own; what was known of them
-/// before is replaced. One that was settled before stays settled.
+/// Removes requests that are settled by a batch, or were not billed, and stores others as the replica's own; what was
+/// known of them before is replaced, unless they had ended and now are said to be in flight
+/// ([`airouter_billing::correction::replaces`]). One that was settled before stays settled, unless it is one of those
+/// that are `reopened`.
 pub(crate) async fn write(
     connection: &mut PgConnection,
     replica: ReplicaId,
-    over: &BTreeSet<RequestId>,
-    pending: &[PendingRequest],
+    batch: &CommitBatch,
+    reopened: &[RequestId],
 ) -> Result<(), StoreError> {
-    let pending: BTreeMap<RequestId, &PendingRequest> = pending
+    let over = batch.over(PendingReason::InFlight);
+    let settled: HashSet<RequestId> = over.iter().copied().collect();
+    let pending: BTreeMap<RequestId, &PendingRequest> = batch
+        .pending
         .iter()
         .map(|pending| (pending.request.id, pending))
-        .filter(|(id, _)| !over.contains(id))
+        .filter(|(id, _)| !settled.contains(id))
         .collect();
     if over.is_empty() && pending.is_empty() {
         return Ok(());
     }
-    let over: Vec<Uuid> = over.iter().map(|id| id.get()).collect();
+    let uuids = |ids: &[RequestId]| -> Vec<Uuid> { ids.iter().map(|id| id.get()).collect() };
+    let answered = batch.over(PendingReason::UsageUnknown);
+    let (over, answered, reopened) = (uuids(&over), uuids(&answered), uuids(reopened));
     let ids: Vec<Uuid> = pending.keys().map(|id| id.get()).collect();
     let pending: Vec<&PendingRequest> = pending.into_values().collect();
     let reasons: Vec<&str> = pending
@@ -46,22 +54,27 @@ pub(crate) async fn write(
         .collect();
     let details: Vec<_> = pending.into_iter().map(Json).collect();
     sqlx::query!(
-        "WITH removed AS (DELETE FROM pending_requests WHERE id = ANY ($1))
+        "WITH removed AS (
+            DELETE FROM pending_requests WHERE id = ANY ($1) AND (reason <> 'usage_unknown' OR id = ANY ($9))
+        )
         INSERT INTO pending_requests (replica_id, id, reason, generation_id, since, details)
         SELECT $2, pending.*
         FROM unnest($3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::json[])
             AS pending (id, reason, generation_id, since, details)
-        WHERE NOT EXISTS (SELECT FROM request_logs r WHERE r.id = pending.id)
+        WHERE NOT EXISTS (SELECT FROM request_logs r WHERE r.id = pending.id) OR pending.id = ANY ($8)
         ORDER BY pending.id
         ON CONFLICT (id) DO UPDATE SET replica_id = excluded.replica_id, reason = excluded.reason,
-            generation_id = excluded.generation_id, since = excluded.since, details = excluded.details",
+            generation_id = excluded.generation_id, since = excluded.since, details = excluded.details
+        WHERE excluded.reason <> 'in_flight' OR pending_requests.reason = 'in_flight'",
         &over,
         replica.get(),
         &ids,
         &reasons[..] as _,
         &generations[..] as _,
         &since,
-        &details[..] as _
+        &details[..] as _,
+        &reopened,
+        &answered
     )
     .execute(connection)
     .await
@@ -76,6 +89,26 @@ pub(crate) async fn oldest(
 ) -> Result<Vec<PendingRequest>, StoreError> {
     let rows = sqlx::query_scalar!(
         r#"SELECT details AS "details!: Json<PendingRequest>" FROM pending_requests ORDER BY since, id LIMIT $1"#,
+        i64::from(limit)
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    Ok(rows.into_iter().map(|Json(pending)| pending).collect())
+}
+
+/// A replica's own requests by id, those after one of them.
+pub(crate) async fn own(
+    connection: &mut PgConnection,
+    replica: ReplicaId,
+    after: Option<RequestId>,
+    limit: u32,
+) -> Result<Vec<PendingRequest>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"SELECT details AS "details!: Json<PendingRequest>" FROM pending_requests
+        WHERE replica_id = $1 AND id > $2 ORDER BY id LIMIT $3"#,
+        replica.get(),
+        after.map_or(Uuid::nil(), RequestId::get),
         i64::from(limit)
     )
     .fetch_all(connection)

@@ -136,6 +136,31 @@ impl Prices for PostgresStore {
         row.map(|row| row.into_model().map(|model| model.prices))
             .transpose()
     }
+
+    async fn model_prices_at(
+        &self,
+        model: &str,
+        at: Timestamp,
+    ) -> Result<Option<ModelPrices>, StoreError> {
+        let row = self
+            .on_pool(async |connection| {
+                sqlx::query_as!(
+                    PricingRow,
+                    r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+                        output_limit, listing::text AS "listing!"
+                    FROM model_pricing WHERE model = $1 AND in_force_from <= $2
+                    ORDER BY in_force_from DESC, id DESC LIMIT 1"#,
+                    model,
+                    timestamptz(at)
+                )
+                .fetch_optional(connection)
+                .await
+                .map_err(failed)
+            })
+            .await?;
+        row.map(|row| row.into_model().map(|model| model.prices))
+            .transpose()
+    }
 }
 
 /// Replicas that record the same list at the same time do so one after the other; the second finds nothing new.

@@ -1,5 +1,7 @@
 //! Usage events that the database refused.
 
+use airouter_billing::correction::closes;
+use airouter_billing::recovery::PendingReason;
 use airouter_billing::{Timestamp, UsageEvent};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
@@ -10,7 +12,7 @@ use sqlx::types::Json;
 use crate::connection::failed;
 use crate::convert::{Column, timestamptz, without_nul};
 
-/// Keeps an event until it is booked.
+/// Keeps an event until it is booked. Its usage is known: it is not asked for any more.
 pub(crate) async fn set_aside(
     connection: &mut PgConnection,
     replica: ReplicaId,
@@ -20,7 +22,9 @@ pub(crate) async fn set_aside(
     let event = &refused.event;
     let reason = without_nul(&refused.reason);
     sqlx::query!(
-        "INSERT INTO refused_settlements
+        "WITH over AS (
+            DELETE FROM pending_requests WHERE id = $1 AND (reason <> 'usage_unknown' OR $9))
+        INSERT INTO refused_settlements
             (request_id, replica_id, refused_at, reason, event, list_cost, cost_nanos, price_nanos)
         VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7, $8) ON CONFLICT (request_id) DO NOTHING",
         event.request.id.get(),
@@ -30,7 +34,8 @@ pub(crate) async fn set_aside(
         Json(event) as _,
         event.list_cost.to_string(),
         event.cost.get(),
-        event.price.get()
+        event.price.get(),
+        closes(event.outcome, PendingReason::UsageUnknown)
     )
     .execute(connection)
     .await

@@ -1,13 +1,18 @@
 //! Replicas: how they begin, how long they may be silent, and what becomes of their leases when they end.
 
-use airouter_billing::Timestamp;
+use airouter_billing::budget::BudgetSlot;
 use airouter_billing::tenure::LeaseClock;
+use airouter_billing::{AccountId, BudgetId, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
 use sqlx::PgConnection;
 
+use crate::books;
 use crate::connection::failed;
 use crate::convert::timestamptz;
+
+/// So many leases go back in one transaction.
+const LEASES_TOGETHER: i64 = 1_000;
 
 /// Ticks the clock of leases by the database's own, and keeps it until the end of the transaction.
 pub(crate) async fn tick(connection: &mut PgConnection) -> Result<LeaseClock, StoreError> {
@@ -81,21 +86,21 @@ pub(crate) async fn renew(
     .map_err(failed)
 }
 
-/// Ends one replica, if it has not ended.
+/// Ends one replica, if it has not ended. Its leases go back afterwards, part by part.
 pub(crate) async fn end(
     connection: &mut PgConnection,
     replica: ReplicaId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let ended = sqlx::query_scalar!(
-        "UPDATE replicas SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id",
+    sqlx::query!(
+        "UPDATE replicas SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
         replica.get(),
         timestamptz(now)
     )
-    .fetch_all(&mut *connection)
+    .execute(connection)
     .await
-    .map_err(failed)?;
-    end_leases(connection, &ended).await
+    .map(drop)
+    .map_err(failed)
 }
 
 /// Ends the replicas that were silent for too long; those that somebody else is just ending, or that just renew, are
@@ -115,47 +120,71 @@ pub(crate) async fn end_silent(
         clock.given_back_until(),
         timestamptz(now)
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await
     .map_err(failed)?;
-    end_leases(connection, &ended).await?;
     Ok(ended.into_iter().map(ReplicaId::new).collect())
 }
 
-/// Gives what the leases of ended replicas have left back to the budgets. No lease is added to them any more, and what
-/// commits still take from them is seen, because it is read after the budgets were locked.
-async fn end_leases(connection: &mut PgConnection, ended: &[i64]) -> Result<(), StoreError> {
-    if ended.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        r#"SELECT count(*) AS "locked!" FROM (
-            SELECT FROM (
-                SELECT FROM balances
-                WHERE account_id IN (
-                    SELECT budget_id FROM leases WHERE replica_id = ANY ($1) AND budget_kind = 'balance')
-                ORDER BY account_id FOR NO KEY UPDATE
-            ) AS balance
+/// Replicas that have ended and still have leases: whoever ended them may have been stopped in the middle. (It goes from
+/// one replica with leases to the next: there are few of them, and many that have ended.)
+pub(crate) async fn ended_with_leases(
+    connection: &mut PgConnection,
+) -> Result<Vec<i64>, StoreError> {
+    sqlx::query_scalar!(
+        r#"WITH RECURSIVE holders AS (
+            SELECT min(replica_id) AS id FROM leases
             UNION ALL
-            SELECT FROM (
-                SELECT FROM budget_periods
-                WHERE (budget_id, period_start) IN (
-                    SELECT budget_id, period_start FROM leases WHERE replica_id = ANY ($1) AND budget_kind = 'cap')
-                ORDER BY budget_id, period_start FOR NO KEY UPDATE
-            ) AS period
-        ) AS locked"#,
-        ended
+            SELECT (SELECT min(l.replica_id) FROM leases l WHERE l.replica_id > holders.id)
+            FROM holders WHERE holders.id IS NOT NULL
+        )
+        SELECT replicas.id FROM holders JOIN replicas ON replicas.id = holders.id
+        WHERE replicas.ended_at IS NOT NULL ORDER BY replicas.id"#
     )
-    .fetch_one(&mut *connection)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)
+}
+
+/// Gives what the next leases of an ended replica have left back to their budgets; a part of them, so that however many
+/// there are, nobody waits long, and whoever is stopped has done what is done. Returns whether there may be more. No lease
+/// is added to them any more; what commits take from them at the same time, or others give back, is seen, because it is
+/// read after the budgets were locked.
+pub(crate) async fn give_part_back(
+    connection: &mut PgConnection,
+    ended: i64,
+) -> Result<Remaining, StoreError> {
+    let leases = sqlx::query!(
+        r#"SELECT budget_kind = 'balance' AS "is_balance!", budget_id, period_start FROM leases
+        WHERE replica_id = $1 ORDER BY replica_id, budget_id, period_start LIMIT $2"#,
+        ended,
+        LEASES_TOGETHER
+    )
+    .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
+    let is_last = i64::try_from(leases.len()).unwrap_or(i64::MAX) < LEASES_TOGETHER;
+    let slots = leases
+        .iter()
+        .map(|lease| BudgetSlot {
+            id: if lease.is_balance {
+                BudgetId::Balance(AccountId::new(lease.budget_id))
+            } else {
+                BudgetId::Cap(lease.budget_id)
+            },
+            period_start: lease.period_start.into(),
+        })
+        .collect();
+    books::lock(connection, &slots, std::iter::empty()).await?;
+    let (ids, starts): (Vec<_>, Vec<_>) = leases
+        .iter()
+        .map(|lease| (lease.budget_id, lease.period_start))
+        .unzip();
     sqlx::query!(
-        "WITH ended AS (
-            DELETE FROM leases WHERE replica_id = ANY ($1) RETURNING budget_kind, budget_id, period_start, amount
-        ),
-        given_back AS (
-            SELECT budget_kind, budget_id, period_start, sum(amount)::bigint AS amount FROM ended
-            GROUP BY budget_kind, budget_id, period_start
+        "WITH given_back AS (
+            DELETE FROM leases USING unnest($2::uuid[], $3::timestamptz[]) AS part (id, period_start)
+            WHERE replica_id = $1 AND leases.budget_id = part.id AND leases.period_start = part.period_start
+            RETURNING leases.budget_kind, leases.budget_id, leases.period_start, leases.amount
         ),
         balances_given_back AS (
             UPDATE balances SET reserved_nanos = reserved_nanos - given_back.amount
@@ -165,10 +194,23 @@ async fn end_leases(connection: &mut PgConnection, ended: &[i64]) -> Result<(), 
         FROM given_back
         WHERE given_back.budget_kind = 'cap' AND p.budget_id = given_back.budget_id
             AND p.period_start = given_back.period_start",
-        ended
+        ended,
+        &ids,
+        &starts
     )
     .execute(connection)
     .await
-    .map(drop)
-    .map_err(failed)
+    .map_err(failed)?;
+    Ok(if is_last {
+        Remaining::None
+    } else {
+        Remaining::Some
+    })
+}
+
+/// Whether leases may be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remaining {
+    None,
+    Some,
 }

@@ -46,7 +46,10 @@ async fn key_usage(
             coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $2), 0)::bigint AS "daily!",
             coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $3), 0)::bigint AS "weekly!",
             coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $4), 0)::bigint AS "monthly!"
-        FROM request_logs WHERE api_key_id = $1"#,
+        FROM (
+            SELECT charged_nanos, finished_at FROM request_logs WHERE api_key_id = $1
+            UNION ALL SELECT charged_nanos, finished_at FROM request_corrections WHERE api_key_id = $1
+        ) AS charged"#,
         key.get(),
         timestamptz(Period::Day.start(now)),
         timestamptz(Period::Week.start(now)),
@@ -127,14 +130,28 @@ async fn generation(
 ) -> Result<Option<ClientGeneration>, StoreError> {
     let payer = payer.get();
     let request = Uuid::try_parse(id).ok();
+    // A correction is later than what it corrects.
     let row = sqlx::query!(
-        "SELECT r.id, r.generation_id, r.model, r.provider, r.delivery, r.ending, r.admitted_at, r.finished_at,
-            r.first_byte_micros, r.prompt_tokens, r.completion_tokens, r.cached_tokens, r.cache_write_tokens,
-            r.audio_tokens, r.reasoning_tokens, r.image_output_tokens, r.charged_nanos,
-            t.terms
-        FROM request_logs r JOIN price_terms t ON t.id = r.price_terms_id
-        WHERE (r.id = $2 OR r.generation_id = $3) AND r.payer_id = $1
-        ORDER BY r.transaction_id DESC, r.id DESC LIMIT 1",
+        r#"SELECT r.id AS "id!", r.generation_id, r.model, r.provider, r.delivery AS "delivery!", r.ending AS "ending!",
+            r.admitted_at AS "admitted_at!", r.finished_at AS "finished_at!", r.first_byte_micros,
+            r.prompt_tokens AS "prompt_tokens!", r.completion_tokens AS "completion_tokens!",
+            r.cached_tokens AS "cached_tokens!", r.cache_write_tokens AS "cache_write_tokens!",
+            r.audio_tokens AS "audio_tokens!", r.reasoning_tokens AS "reasoning_tokens!",
+            r.image_output_tokens AS "image_output_tokens!", r.charged_nanos AS "charged_nanos!", t.terms
+        FROM (
+            SELECT id, generation_id, model, provider, delivery, ending, admitted_at, finished_at,
+                first_byte_micros, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens,
+                audio_tokens, reasoning_tokens, image_output_tokens, charged_nanos, price_terms_id,
+                transaction_id
+            FROM request_logs WHERE (id = $2 OR generation_id = $3) AND payer_id = $1
+            UNION ALL
+            SELECT id, generation_id, model, provider, delivery, ending, admitted_at, finished_at,
+                first_byte_micros, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens,
+                audio_tokens, reasoning_tokens, image_output_tokens, charged_nanos, price_terms_id,
+                transaction_id
+            FROM request_corrections WHERE (id = $2 OR generation_id = $3) AND payer_id = $1
+        ) AS r JOIN price_terms t ON t.id = r.price_terms_id
+        ORDER BY r.transaction_id DESC, r.id DESC LIMIT 1"#,
         payer,
         request,
         id

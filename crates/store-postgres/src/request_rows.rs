@@ -1,9 +1,10 @@
-//! Usage events as rows of `request_logs`: all rows of a batch in one statement, a column an array.
+//! Usage events as rows of `request_logs`, or of `request_corrections`: all rows of a batch in one statement, a column an array.
 
 use std::borrow::Cow;
 
 use airouter_billing::batch::SettledEvent;
 use airouter_billing::event::LossReason;
+use airouter_billing::ids::TransactionId;
 use airouter_billing::usage::Inference;
 use airouter_billing::{Outcome, Timestamp};
 use airouter_store::StoreError;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use crate::connection::failed;
 use crate::convert::{count, timestamptz, without_nul};
-use crate::shared_rows::SharedRows;
+use crate::shared_rows::{SharedRows, SharedRowsOf};
 
 /// The columns of `request_logs`, a batch of rows each.
 #[derive(Default)]
@@ -51,6 +52,14 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
+    fn of(events: &[SettledEvent<'a>], shared: &SharedRowsOf) -> Result<Self, StoreError> {
+        let mut columns = Self::default();
+        for settled in events {
+            columns.push(settled, shared.of(settled.event)?);
+        }
+        Ok(columns)
+    }
+
     fn push(&mut self, settled: &SettledEvent<'a>, shared: SharedRows) {
         let event = settled.event;
         let (request, served, tokens) = (&event.request, &event.served, &event.tokens);
@@ -97,17 +106,14 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Inserts the rows of settled events, each with its shared rows, as a new transaction of the ledger; returns its number.
-pub(crate) async fn insert<'a>(
+/// Inserts the rows of settled events as a new transaction of the ledger; returns its number.
+pub(crate) async fn insert(
     connection: &mut PgConnection,
-    rows: impl Iterator<Item = (&'a SettledEvent<'a>, SharedRows)>,
+    events: &[SettledEvent<'_>],
+    shared: &SharedRowsOf,
     at: Timestamp,
 ) -> Result<i64, StoreError> {
-    let mut columns = Columns::default();
-    for (settled, shared) in rows {
-        columns.push(settled, shared);
-    }
-    let columns = &columns;
+    let columns = &Columns::of(events, shared)?;
     sqlx::query_file_scalar!(
         "src/request_rows.sql",
         timestamptz(at),
@@ -141,6 +147,56 @@ pub(crate) async fn insert<'a>(
         &columns.admitted_at,
         &columns.finished_at,
         &columns.first_byte_micros as _
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)
+}
+
+/// Inserts the rows that stand in place of losses of the transaction `corrects`, as a new transaction of the ledger;
+/// returns its number.
+pub(crate) async fn insert_corrections(
+    connection: &mut PgConnection,
+    corrects: TransactionId,
+    events: &[SettledEvent<'_>],
+    shared: &SharedRowsOf,
+    at: Timestamp,
+) -> Result<i64, StoreError> {
+    let columns = &Columns::of(events, shared)?;
+    sqlx::query_file_scalar!(
+        "src/correction_rows.sql",
+        timestamptz(at),
+        &columns.id,
+        &columns.api_key_id,
+        &columns.payer_id,
+        &columns.price_terms_id,
+        &columns.budget_set_id,
+        &columns.generation_id as _,
+        &columns.model as _,
+        &columns.provider as _,
+        &columns.delivery as _,
+        &columns.ending as _,
+        &columns.prompt_tokens,
+        &columns.completion_tokens,
+        &columns.cached_tokens,
+        &columns.cache_write_tokens,
+        &columns.audio_tokens,
+        &columns.reasoning_tokens,
+        &columns.image_output_tokens,
+        &columns.reported_cost,
+        &columns.cost_source as _,
+        &columns.upstream_inference_cost as _,
+        &columns.list_cost,
+        &columns.cost_nanos,
+        &columns.charged_nanos,
+        &columns.uncollected_nanos,
+        &columns.charged_requests,
+        &columns.loss_reason as _,
+        &columns.hold_nanos,
+        &columns.admitted_at,
+        &columns.finished_at,
+        &columns.first_byte_micros as _,
+        corrects.get()
     )
     .fetch_one(connection)
     .await

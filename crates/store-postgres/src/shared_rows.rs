@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::RwLock;
 
-use airouter_billing::UsageEvent;
+use airouter_billing::{RequestId, UsageEvent};
 use airouter_store::StoreError;
 use airouter_store::shared_texts::{budget_set_of, price_terms_of};
 use sqlx::PgConnection;
@@ -19,6 +19,20 @@ const MOST_TEXTS: usize = 20_000;
 pub(crate) struct SharedRows {
     pub(crate) price_terms: i64,
     pub(crate) budget_set: i64,
+}
+
+/// The shared rows of the requests of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct SharedRowsOf(HashMap<RequestId, SharedRows>);
+
+impl SharedRowsOf {
+    pub(crate) fn of(&self, event: &UsageEvent) -> Result<SharedRows, StoreError> {
+        let id = event.request.id;
+        self.0
+            .get(&id)
+            .copied()
+            .ok_or_else(|| StoreError::Refused(format!("request {id} has no shared rows").into()))
+    }
 }
 
 /// Texts whose numbers are known.
@@ -45,7 +59,7 @@ pub(crate) async fn shared_rows(
     connection: &mut PgConnection,
     cache: &SharedRowCache,
     events: &[&UsageEvent],
-) -> Result<Vec<SharedRows>, StoreError> {
+) -> Result<SharedRowsOf, StoreError> {
     let texts = |of: fn(&UsageEvent) -> Result<String, StoreError>| -> Result<Vec<_>, StoreError> {
         events.iter().map(|event| of(event)).collect()
     };
@@ -62,16 +76,15 @@ pub(crate) async fn shared_rows(
         let stored = store_budget_sets(connection, &missing).await?;
         budget_sets.learn(&cache.budget_sets, stored);
     }
-    terms
-        .iter()
-        .zip(&slots)
-        .map(|(terms, slots)| {
-            Ok(SharedRows {
-                price_terms: price_terms.number(terms)?,
-                budget_set: budget_sets.number(slots)?,
-            })
-        })
-        .collect()
+    let mut rows = HashMap::with_capacity(events.len());
+    for ((event, terms), slots) in events.iter().zip(&terms).zip(&slots) {
+        let shared = SharedRows {
+            price_terms: price_terms.number(terms)?,
+            budget_set: budget_sets.number(slots)?,
+        };
+        rows.insert(event.request.id, shared);
+    }
+    Ok(SharedRowsOf(rows))
 }
 
 #[derive(Debug, Default)]

@@ -31,6 +31,9 @@ pub(crate) async fn verify(store: &PostgresStore) -> Result<Verification, StoreE
         let mut events = begin_reading(&mut events).await?;
         see_the_same(&mut ledger, &mut events).await?;
         let mut proof = Proof::new(rows::ledger_accounts(&mut ledger).await?, store);
+        proof
+            .correct(&pages::corrections(&mut ledger).await?)
+            .await?;
         let (events, postings) = (pages::events(&mut events), pages::postings(&mut ledger));
         proof.walk(patient(events), patient(postings)).await?;
         proof

@@ -136,3 +136,26 @@ async fn a_caller_that_leaves_in_the_middle_leaves_nothing_open() {
     }
     behind.direct.assert_adds_up(80).await;
 }
+
+/// Nobody knows whether a take-over of which no answer came has happened. It has, and whose they are can be found out.
+#[tokio::test]
+async fn what_was_taken_over_without_an_answer_can_be_found() {
+    let behind = Behind::new().await;
+    let (world, direct) = (&behind.world, &behind.direct);
+    let left = direct.pending(&behind.client, Vec::new());
+    let pending = CommitBatch {
+        pending: vec![left.clone()],
+        ..CommitBatch::default()
+    };
+    let (store, dead) = (&direct.store, direct.replica);
+    store.commit(dead, &pending, START).await.unwrap();
+    store.end_replica(dead, START).await.unwrap();
+    behind.proxy.set(Traffic::EndsAtCommit);
+    let taken = world.store.take_over_pending(world.replica, 10).await;
+    assert!(matches!(taken, Err(StoreError::InDoubt(_))), "{taken:?}");
+    behind.proxy.set(Traffic::Flows);
+    let again = world.store.take_over_pending(world.replica, 10).await;
+    assert_eq!(again.unwrap(), []);
+    let own = world.store.own_pending(world.replica, None, 10).await;
+    assert_eq!(own.unwrap(), [left]);
+}

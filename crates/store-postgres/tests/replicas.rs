@@ -397,3 +397,122 @@ async fn replicas_that_commit_at_random_never_wait_in_a_circle() {
     .unwrap();
     assert_eq!(deadlocks, 0);
 }
+
+/// Gives a replica leases of a budget in so many periods, 5 requests each.
+async fn lease_many_periods(world: &World, database: &TestDatabase, count: i64) {
+    let mut person = new_person(Payment::Metered);
+    person.caps = vec![NewCap {
+        quantity: Quantity::Requests,
+        period: Period::Day,
+        cap: 7,
+    }];
+    let client = world.client(person, Vec::new()).await;
+    let replica = world.replica.get();
+    let owner = client.account;
+    run(
+        &mut database.sql().await,
+        &format!(
+            "INSERT INTO budget_periods (budget_id, period_start, reserved)
+            SELECT id, timestamptz '2000-01-01Z' + day * interval '1 day', 5
+            FROM budgets, generate_series(1, {count}) AS day WHERE owner_id = '{owner}';
+            INSERT INTO leases (replica_id, budget_kind, budget_id, period_start, amount)
+            SELECT {replica}, 'cap', budget_id, period_start, 5 FROM budget_periods"
+        ),
+    )
+    .await;
+}
+
+async fn leases_and_reserved(database: &TestDatabase) -> (i64, i64) {
+    sqlx::query_as(
+        "SELECT (SELECT count(*) FROM leases), (SELECT coalesce(sum(reserved), 0)::bigint FROM budget_periods)",
+    )
+    .fetch_one(&mut database.sql().await)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_replica_with_very_many_leases_ends() {
+    let (worlds, database) = replicas(2).await;
+    let world = &worlds[0];
+    lease_many_periods(world, &database, 30_000).await;
+    assert_eq!(leases_and_reserved(&database).await, (30_000, 150_000));
+    world.store.end_replica(world.replica, START).await.unwrap();
+    assert_eq!(leases_and_reserved(&database).await, (0, 0));
+    worlds[1].assert_adds_up(0).await;
+}
+
+/// Who ends a replica is stopped in the middle: what has gone back stays so, the rest is still reserved, nothing more is
+/// leased, and another one finishes.
+#[tokio::test]
+async fn an_end_that_was_cut_in_the_middle_is_finished_by_another() {
+    let (worlds, database) = replicas(2).await;
+    let (dying, heir) = (&worlds[0], &worlds[1]);
+    lease_many_periods(dying, &database, 30_000).await;
+    let mut holder = database.sql().await;
+    run(
+        &mut holder,
+        "BEGIN; SELECT FROM budget_periods
+        WHERE period_start = timestamptz '2000-01-01Z' + 15500 * interval '1 day' FOR UPDATE",
+    )
+    .await;
+    let cut = dying.store.end_replica(dying.replica, START).await;
+    assert!(cut.is_err_and(|error| error.is_transient()));
+    assert_eq!(leases_and_reserved(&database).await, (15_000, 75_000));
+    let request = LeaseRequest {
+        slot: dying.slot(dying.prepaid(10).await.balance()),
+        at_least: 1,
+        wish: 1,
+    };
+    let leased = dying.store.lease(dying.replica, request, START).await;
+    assert!(matches!(leased, Err(StoreError::Fenced)));
+    heir.assert_adds_up(0).await;
+    run(&mut holder, "ROLLBACK").await;
+    let mut rounds = 0;
+    while leases_and_reserved(&database).await.0 > 0 {
+        assert_eq!(heir.store.end_silent_replicas(START).await.unwrap(), []);
+        rounds += 1;
+        assert!(rounds < 10, "it comes to no end");
+    }
+    assert_eq!(leases_and_reserved(&database).await, (0, 0));
+    heir.store.end_replica(dying.replica, START).await.unwrap();
+    heir.assert_adds_up(0).await;
+}
+
+/// A balance that somebody has locked keeps those waiting who need it, and nobody else.
+#[tokio::test]
+async fn a_locked_balance_makes_nobody_else_wait() {
+    let (worlds, database) = replicas(1).await;
+    let world = &worlds[0];
+    let locked = world.prepaid(100).await;
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        others.push(world.prepaid(100).await);
+    }
+    // The connection is there already.
+    world.free(locked.balance()).await;
+    let mut holder = database.sql().await;
+    let account = locked.account;
+    run(
+        &mut holder,
+        &format!("BEGIN; SELECT FROM balances WHERE account_id = '{account}' FOR UPDATE"),
+    )
+    .await;
+    let waiting = world.lease(locked.balance(), 10);
+    let granted = join_all(
+        others
+            .iter()
+            .map(|client| world.lease(client.balance(), 10)),
+    );
+    tokio::pin!(waiting);
+    tokio::select! {
+        biased;
+        _ = &mut waiting => unreachable!("it was granted what is locked"),
+        grants = granted => assert!(grants.iter().all(|grant| grant.amount == 10)),
+    }
+    // Others go through while it waits.
+    assert_eq!(world.lease(others[0].balance(), 10).await.amount, 10);
+    run(&mut holder, "ROLLBACK").await;
+    assert_eq!(waiting.await.amount, 10);
+    world.assert_adds_up(0).await;
+}

@@ -10,7 +10,9 @@ use airouter_billing::price_book::{OutputLimit, RawPricing};
 use airouter_billing::{ApiKeyId, Discount, DiscountBasis, MasterAccountId, Timestamp};
 use airouter_store::clients::Clients as _;
 use airouter_store::conformance::{START, World, new_person};
-use airouter_store::master_accounts::{MasterAccount, MasterAccountStatus, MasterAccounts as _};
+use airouter_store::master_accounts::{
+    MasterAccounts as _, NewMasterAccount, SealedKey, UpstreamKind,
+};
 use airouter_store::prices::{ListedModel, Prices as _};
 use airouter_store::reports::Reports as _;
 use futures_util::future::join_all;
@@ -63,14 +65,16 @@ async fn decimals_keep_every_digit() {
     let fractions = ["0", "0.7", "0.123456"];
     for fraction in fractions {
         let fraction = Decimal::from_str(fraction).unwrap();
-        let account = MasterAccount {
+        let account = NewMasterAccount {
             id: MasterAccountId::new(Uuid::now_v7()),
             name: "main".to_owned(),
+            kind: UpstreamKind::OpenRouter,
             base_url: "https://openrouter.ai/api/v1".to_owned(),
-            key: SealedSecret::from_bytes(b"sealed".to_vec()),
-            key_fingerprint: fraction.to_string(),
+            key: SealedKey {
+                sealed: SealedSecret::from_bytes(b"sealed".to_vec()),
+                fingerprint: fraction.to_string(),
+            },
             discount: Discount::new(fraction, DiscountBasis::InReportedCost).unwrap(),
-            status: MasterAccountStatus::Paused,
         };
         store.add_master_account(&account, START).await.unwrap();
     }

@@ -158,3 +158,71 @@ async fn orphans() {
         .assert_found(statement, Check::Orphan, "the events of transaction 999999")
         .await;
 }
+
+/// Panics unless this is found out of books with a correction, as something wrong with the request or with `subject`.
+async fn assert_correction_found(statement: &str, check: Check, subject: Option<&str>) {
+    let books = Books::new().await;
+    let event = books.world.corrected(&books.client, "0.0000021").await;
+    assert_eq!(books.world.findings().await, []);
+    let request = event.request.id.to_string();
+    books
+        .assert_found(statement, check, subject.unwrap_or(&request))
+        .await;
+}
+
+const LAST: &str = "(SELECT max(id) FROM ledger_transactions)";
+
+#[tokio::test]
+async fn a_correction_whose_amounts_were_altered() {
+    let statement = "UPDATE request_corrections SET price_nanos = price_nanos + 1, charged_nanos = charged_nanos + 1";
+    assert_correction_found(statement, Check::EventPriced, None).await;
+    let statement = format!(
+        "UPDATE ledger_postings SET amount_nanos = amount_nanos + 1 WHERE transaction_id = {LAST}
+            AND ledger_account_id = (SELECT id FROM ledger_accounts WHERE kind = 'loss_crash')"
+    );
+    assert_correction_found(&statement, Check::EventsPosted, Some("loss_crash")).await;
+}
+
+#[tokio::test]
+async fn a_correction_that_names_another_entry() {
+    let statement =
+        format!("UPDATE ledger_transactions SET corrects = corrects - 1 WHERE id = {LAST}");
+    assert_correction_found(&statement, Check::Correction, None).await;
+}
+
+#[tokio::test]
+async fn a_correction_of_what_was_no_such_loss() {
+    let statement =
+        "UPDATE request_logs SET loss_reason = 'failed_attempt' WHERE loss_reason = 'crash'";
+    assert_correction_found(statement, Check::Correction, None).await;
+    let statement = "DELETE FROM request_logs WHERE loss_reason = 'crash'";
+    assert_correction_found(statement, Check::Correction, None).await;
+}
+
+#[tokio::test]
+async fn a_correction_that_was_deleted_or_doubled() {
+    let statement = "DELETE FROM request_corrections";
+    assert_correction_found(statement, Check::EventsPosted, Some("revenue")).await;
+    let statement = "ALTER TABLE request_corrections DROP CONSTRAINT request_corrections_pkey;
+        INSERT INTO request_corrections SELECT * FROM request_corrections";
+    assert_correction_found(statement, Check::Correction, Some("corrected twice")).await;
+}
+
+#[tokio::test]
+async fn corrections_are_append_only() {
+    let mut books = Books::new().await;
+    books.world.corrected(&books.client, "0.0000021").await;
+    run(&mut books.sql, "SET session_replication_role = origin").await;
+    for statement in [
+        "UPDATE request_corrections SET charged_nanos = 0, uncollected_nanos = price_nanos",
+        "DELETE FROM request_corrections",
+        "TRUNCATE request_corrections",
+    ] {
+        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&mut books.sql)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("append-only"), "{refused}");
+    }
+}

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use airouter_billing::batch::{BalanceChange, BalanceChanges, SlotChange, SlotChanges, SlotState};
 use airouter_billing::budget::BudgetSlot;
+use airouter_billing::ids::TransactionId;
 use airouter_billing::posting::Posting;
-use airouter_billing::{BudgetId, RequestId, Timestamp};
+use airouter_billing::{BudgetId, Nanos, RequestId, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
 use serde::Serialize;
@@ -129,6 +130,8 @@ fn books(slots: &BTreeSet<BudgetSlot>, rows: Vec<BooksRow>) -> Result<Books, Sto
 pub(crate) enum TransactionKind<'a> {
     /// A batch of usage events.
     Usage,
+    /// Usage events in place of losses of this transaction.
+    Correction(TransactionId),
     /// A credit or a debit by the operator.
     Adjustment { reason: &'a str, actor: &'a str },
 }
@@ -139,13 +142,13 @@ pub(crate) struct NewTransaction<'a> {
     pub(crate) number: i64,
     pub(crate) kind: TransactionKind<'a>,
     pub(crate) at: Timestamp,
-    pub(crate) postings: &'a [Posting],
+    pub(crate) postings: Vec<Posting>,
 }
 
 /// Everything that one change of money writes.
 #[derive(Debug, Default)]
 pub(crate) struct Entry<'a> {
-    pub(crate) transaction: Option<NewTransaction<'a>>,
+    pub(crate) transactions: Vec<NewTransaction<'a>>,
     /// Whose leases release what [`SlotChange`] says.
     pub(crate) replica: Option<ReplicaId>,
     pub(crate) slots: SlotChanges,
@@ -157,15 +160,8 @@ pub(crate) async fn write(
     connection: &mut SqliteConnection,
     entry: &Entry<'_>,
 ) -> Result<(), StoreError> {
-    let transaction = json(entry.transaction.iter().map(transaction_row))?;
-    let postings = entry
-        .transaction
-        .iter()
-        .flat_map(|transaction| transaction.postings);
-    let postings = json(postings.map(|posting| {
-        let owner = posting.account.owner().map(hex).unwrap_or_default();
-        (posting.account.kind(), owner, posting.amount)
-    }))?;
+    let transactions = json(entry.transactions.iter().map(transaction_row))?;
+    let postings = json(entry.transactions.iter().flat_map(posting_rows))?;
     let leases = json(entry.slots.iter().filter_map(|(slot, change)| {
         let (_, id) = budget_columns(slot.id);
         (change.released != 0).then(|| (hex(id), slot.period_start, change.released))
@@ -178,13 +174,11 @@ pub(crate) async fn write(
         (*change != SlotChange::default()).then_some(row)
     }))?;
     let balances = json(balance_rows(entry))?;
-    let number = entry.transaction.as_ref().map(|new| new.number);
     let replica = entry.replica.map(ReplicaId::get);
     sqlx::query_file!(
         "src/books_write.sql",
-        transaction,
+        transactions,
         postings,
-        number,
         postings,
         leases,
         replica,
@@ -198,20 +192,35 @@ pub(crate) async fn write(
     .map_err(failed)
 }
 
-fn transaction_row<'a>(
-    transaction: &NewTransaction<'a>,
-) -> (
+type TransactionRow<'a> = (
     i64,
     &'static str,
     Option<&'a str>,
     Option<&'a str>,
+    Option<i64>,
     Timestamp,
-) {
-    let (kind, reason, actor) = match transaction.kind {
-        TransactionKind::Usage => ("usage", None, None),
-        TransactionKind::Adjustment { reason, actor } => ("adjustment", Some(reason), Some(actor)),
+);
+
+fn transaction_row<'a>(transaction: &NewTransaction<'a>) -> TransactionRow<'a> {
+    let (kind, reason, actor, corrects) = match transaction.kind {
+        TransactionKind::Usage => ("usage", None, None, None),
+        TransactionKind::Correction(of) => ("usage", None, None, Some(of.get())),
+        TransactionKind::Adjustment { reason, actor } => {
+            ("adjustment", Some(reason), Some(actor), None)
+        }
     };
-    (transaction.number, kind, reason, actor, transaction.at)
+    let NewTransaction { number, at, .. } = transaction;
+    (*number, kind, reason, actor, corrects, *at)
+}
+
+fn posting_rows(
+    transaction: &NewTransaction<'_>,
+) -> impl Iterator<Item = (i64, &'static str, String, Nanos)> {
+    transaction.postings.iter().map(|posting| {
+        let owner = posting.account.owner().map(hex).unwrap_or_default();
+        let kind = posting.account.kind();
+        (transaction.number, kind, owner, posting.amount)
+    })
 }
 
 /// Balances change by what is booked and by what leases release.

@@ -3,19 +3,23 @@
 
 use std::collections::HashSet;
 
-use airouter_billing::batch::{self, SettledEvent};
-use airouter_billing::{Nanos, Outcome, RequestId, Timestamp, UsageEvent};
+use airouter_billing::batch::{self, Settlement};
+use airouter_billing::{RequestId, Timestamp, UsageEvent};
 use airouter_store::StoreError;
+use airouter_store::idempotency::Forfeits;
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::{
-    CommitBatch, Committed, PendingRequest, RefusedEvent, Settlements, Uncollected,
+    CommitBatch, Committed, PendingRequest, RefusedEvent, Settlements,
 };
 use async_trait::async_trait;
+use sqlx::SqliteConnection;
 
 use crate::books::{self, Entry, NewTransaction, TransactionKind};
 use crate::connection::{begin, failed};
 use crate::open::SqliteStore;
-use crate::{pending, refused, request_rows, shared_rows};
+use crate::request_rows::{self, Table};
+use crate::shared_rows::{self, SharedRowsOf};
+use crate::{corrections, idempotency, pending, refused};
 
 #[async_trait]
 impl Settlements for SqliteStore {
@@ -25,60 +29,38 @@ impl Settlements for SqliteStore {
         batch: &CommitBatch,
         now: Timestamp,
     ) -> Result<Committed, StoreError> {
-        let mut committed = Committed::default();
         if batch.is_empty() {
-            return Ok(committed);
+            return Ok(Committed::default());
         }
         let mut writer = self.writer().await?;
         let events = distinct(&batch.events);
         let shared = shared_rows::shared_rows(&mut writer, &self.shared_rows, &events).await?;
         let mut transaction = begin(&mut writer).await?;
-        let requests = events.iter().map(|event| event.request.id);
+        let answered = batch.answered().map(|pending| pending.request.id);
+        let requests = events.iter().map(|event| event.request.id).chain(answered);
         let wanted = batch::slots_of(events.iter().copied());
-        let books = books::read(&mut transaction, Some(replica), &wanted, requests).await?;
-        let shared: Vec<_> = events
-            .iter()
-            .zip(shared)
-            .filter(|(event, _)| !books.settled.contains(&event.request.id))
-            .map(|(_, shared)| shared)
-            .collect();
-        let settlement = batch::settle(events.iter().copied(), &books.settled, books.slots)
+        let mut books = books::read(&mut transaction, Some(replica), &wanted, requests).await?;
+        let claims = &batch.finished_claims;
+        let taken = idempotency::superseded(&mut transaction, claims).await?;
+        let forfeits = Forfeits::of(events.iter().copied(), &taken);
+        let slots = std::mem::take(&mut books.slots);
+        let booked = corrections::booked(&mut transaction, &books).await?;
+        let settled = events.iter().map(|event| forfeits.instead_of(event));
+        let settlement = batch::settle(settled, batch.answers, &booked, slots)
             .map_err(|_| StoreError::OutOfRange)?;
-        if !settlement.events.is_empty() {
-            let number = books.next_transaction;
-            let postings = settlement
-                .postings
-                .into_postings()
-                .map_err(|_| StoreError::OutOfRange)?;
-            let entry = Entry {
-                transaction: Some(NewTransaction {
-                    number,
-                    kind: TransactionKind::Usage,
-                    at: now,
-                    postings: &postings,
-                }),
-                replica: Some(replica),
-                slots: settlement.slots,
-                balances: settlement.balances,
-            };
-            books::write(&mut transaction, &entry).await?;
-            request_rows::insert(&mut transaction, number, &settlement.events, &shared).await?;
-            committed.uncollected = settlement
-                .events
-                .iter()
-                .filter_map(uncollected_of)
-                .collect();
-        }
-        committed.superseded = events
-            .iter()
-            .filter(|event| event.outcome == Outcome::Charged)
-            .map(|event| event.request.id)
-            .filter(|request| books.lost.contains(request))
-            .collect();
-        let settled = batch.events.iter().map(|event| event.request.id);
-        let over: Vec<RequestId> = settled.chain(batch.forgotten.iter().copied()).collect();
-        pending::replace(&mut transaction, replica, &batch.pending).await?;
-        pending::remove(&mut transaction, &over).await?;
+        let committed = Committed::of(batch, &booked, &settlement).forfeiting(&forfeits);
+        let lost = committed.superseded.iter().copied().chain(taken).collect();
+        idempotency::write(&mut transaction, claims, &lost, now).await?;
+        write(
+            &mut transaction,
+            (replica, books.next_transaction, now),
+            settlement,
+            &shared,
+        )
+        .await?;
+        let reopened = batch.reopened(&booked);
+        pending::replace(&mut transaction, replica, &batch.pending, &reopened).await?;
+        pending::remove(&mut transaction, batch).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(committed)
     }
@@ -107,14 +89,70 @@ impl Settlements for SqliteStore {
     ) -> Result<Vec<PendingRequest>, StoreError> {
         pending::take_over(self, replica, limit).await
     }
+
+    async fn own_pending(
+        &self,
+        replica: ReplicaId,
+        after: Option<RequestId>,
+        limit: u32,
+    ) -> Result<Vec<PendingRequest>, StoreError> {
+        pending::own(self, replica, after, limit).await
+    }
 }
 
-fn uncollected_of(settled: &SettledEvent<'_>) -> Option<Uncollected> {
-    let amount = settled.covered.uncollected;
-    (amount > Nanos::ZERO).then_some(Uncollected {
-        request: settled.event.request.id,
-        amount,
-    })
+/// Writes what is settled: the events of the batch as one transaction, and one for each entry that is corrected.
+async fn write(
+    connection: &mut SqliteConnection,
+    (replica, first, at): (ReplicaId, i64, Timestamp),
+    settlement: Settlement<'_>,
+    shared: &SharedRowsOf,
+) -> Result<(), StoreError> {
+    let usage = (!settlement.events.is_empty()).then_some((
+        TransactionKind::Usage,
+        settlement.postings,
+        Table::RequestLogs,
+        settlement.events,
+    ));
+    let corrections = settlement.corrections.into_iter().map(|(of, entry)| {
+        let corrections = entry.corrections.into_iter();
+        (
+            TransactionKind::Correction(of),
+            entry.postings,
+            Table::RequestCorrections,
+            corrections
+                .map(|correction| correction.settled)
+                .collect::<Vec<_>>(),
+        )
+    });
+    let mut transactions = Vec::new();
+    let mut rows = Vec::new();
+    for (number, (kind, postings, table, events)) in
+        (first..).zip(usage.into_iter().chain(corrections))
+    {
+        transactions.push(NewTransaction {
+            number,
+            kind,
+            at,
+            postings: postings
+                .into_postings()
+                .map_err(|_| StoreError::OutOfRange)?,
+        });
+        rows.push((number, table, events));
+    }
+    if transactions.is_empty() {
+        return Ok(());
+    }
+    let entry = Entry {
+        transactions,
+        replica: Some(replica),
+        slots: settlement.slots,
+        balances: settlement.balances,
+    };
+    books::write(connection, &entry).await?;
+    for (number, table, events) in rows {
+        request_rows::insert(connection, table, number, &events, shared).await?;
+    }
+    Ok(())
 }
 
 /// The events of a batch, the first of each id.

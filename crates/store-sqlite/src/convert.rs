@@ -90,6 +90,16 @@ pub(crate) fn hex(id: Uuid) -> String {
     id.simple().to_string()
 }
 
+/// Bytes as SQLite's `unhex` reads them.
+pub(crate) fn hex_bytes(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
 /// A budget as two columns: `balance` or `cap`, and whose.
 pub(crate) const fn budget_columns(id: BudgetId) -> (&'static str, Uuid) {
     match id {

@@ -19,6 +19,9 @@ use crate::connection::{begin, failed};
 use crate::convert::budget_columns;
 use crate::open::SqliteStore;
 
+/// So many leases go back in one transaction.
+const LEASES_TOGETHER: u32 = 1_000;
+
 #[async_trait]
 impl Leases for SqliteStore {
     async fn register_replica(&self, now: Timestamp) -> Result<ReplicaId, StoreError> {
@@ -135,17 +138,26 @@ impl Leases for SqliteStore {
     async fn end_replica(&self, replica: ReplicaId, now: Timestamp) -> Result<(), StoreError> {
         let (number, at) = (replica.get(), now.as_micros());
         let mut writer = self.writer().await?;
-        let mut transaction = begin(&mut writer).await?;
         sqlx::query!(
             "UPDATE replicas SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
             number,
             at
         )
-        .execute(&mut *transaction)
+        .execute(&mut *writer)
         .await
         .map_err(failed)?;
-        end_leases(&mut transaction).await?;
-        transaction.commit().await.map_err(failed)
+        drop(writer);
+        // From here on no lease is added to them. However many there are, others get their turn in between, and whoever is
+        // stopped has done what is done.
+        loop {
+            let mut writer = self.writer().await?;
+            let mut transaction = begin(&mut writer).await?;
+            let given_back = give_part_back(&mut transaction, replica).await?;
+            transaction.commit().await.map_err(failed)?;
+            if given_back < u64::from(LEASES_TOGETHER) {
+                return Ok(());
+            }
+        }
     }
 
     async fn end_silent_replicas(&self, _now: Timestamp) -> Result<Vec<ReplicaId>, StoreError> {
@@ -171,6 +183,52 @@ async fn keep_alive(
     .await
     .map_err(failed)?;
     Ok(kept.rows_affected() > 0)
+}
+
+/// Returns what the next leases of an ended replica have reserved, and how many there were.
+async fn give_part_back(
+    connection: &mut SqliteConnection,
+    ended: ReplicaId,
+) -> Result<u64, StoreError> {
+    let number = ended.get();
+    sqlx::query!(
+        "UPDATE balances SET reserved_nanos = reserved_nanos - part.amount
+        FROM (
+            SELECT budget_kind, budget_id, amount FROM leases WHERE replica_id = $1
+            ORDER BY budget_id, period_start LIMIT $2
+        ) AS part
+        WHERE part.budget_kind = 'balance' AND balances.account_id = part.budget_id",
+        number,
+        LEASES_TOGETHER
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    sqlx::query!(
+        "UPDATE budget_periods SET reserved = reserved - part.amount
+        FROM (
+            SELECT budget_kind, budget_id, period_start, amount FROM leases WHERE replica_id = $1
+            ORDER BY budget_id, period_start LIMIT $2
+        ) AS part
+        WHERE part.budget_kind = 'cap' AND budget_periods.budget_id = part.budget_id
+            AND budget_periods.period_start = part.period_start",
+        number,
+        LEASES_TOGETHER
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let deleted = sqlx::query!(
+        "DELETE FROM leases WHERE replica_id = $1 AND (budget_id, period_start) IN (
+            SELECT budget_id, period_start FROM leases WHERE replica_id = $1
+            ORDER BY budget_id, period_start LIMIT $2)",
+        number,
+        LEASES_TOGETHER
+    )
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(deleted.rows_affected())
 }
 
 /// Returns what the leases of ended replicas have reserved.

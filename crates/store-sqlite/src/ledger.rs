@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use airouter_billing::batch::{BalanceChange, BalanceChanges};
 use airouter_billing::posting::{self, LedgerAccount, Standing};
-use airouter_billing::{AccountId, BudgetId, Nanos};
+use airouter_billing::{AccountId, BudgetId, Nanos, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::clients::Balance;
-use airouter_store::ledger::{Adjustment, Ledger, LedgerPosition, Verification};
+use airouter_store::ledger::{
+    Adjustment, Durable, Ledger, LedgerLook, LedgerPosition, TransactionMark, Verification,
+};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
 use crate::books::{self, Entry, NewTransaction, TransactionKind};
 use crate::connection::{begin, failed};
-use crate::convert::Column;
+use crate::convert::{Column, hex};
 use crate::open::SqliteStore;
 use crate::{changes, people, verify};
 
@@ -47,15 +49,15 @@ impl Ledger for SqliteStore {
         let books =
             books::read(&mut transaction, None, &BTreeSet::new(), std::iter::empty()).await?;
         let entry = Entry {
-            transaction: Some(NewTransaction {
+            transactions: vec![NewTransaction {
                 number: books.next_transaction,
                 kind: TransactionKind::Adjustment {
                     reason: &adjustment.reason,
                     actor: &adjustment.actor,
                 },
                 at: adjustment.at,
-                postings: &postings,
-            }),
+                postings,
+            }],
             balances: BalanceChanges::from([(account.get(), change)]),
             ..Entry::default()
         };
@@ -70,18 +72,50 @@ impl Ledger for SqliteStore {
         changes::insert_recall(&mut writer, budget).await
     }
 
-    async fn position(&self) -> Result<LedgerPosition, StoreError> {
-        let row = sqlx::query!(
-            r#"SELECT id, (SELECT coalesce(max(id), 0) FROM ledger_transactions) AS "last!: i64"
-            FROM database_identity"#
+    async fn look(&self, durable: &Durable) -> Result<LedgerLook, StoreError> {
+        let requests: BTreeSet<String> = durable.requests.iter().map(|id| hex(id.get())).collect();
+        let asked = requests.len() as u64;
+        let requests = serde_json::json!(requests).to_string();
+        let rows = sqlx::query!(
+            r#"SELECT d.id AS "database!: Vec<u8>", t.id AS "number?: i64", t.created_at AS "created_at?: i64",
+                (SELECT coalesce(sum(p.amount_nanos), 0) FROM ledger_postings p
+                    WHERE p.transaction_id = t.id AND p.amount_nanos > 0) AS "debits!: i64",
+                (SELECT count(*) FROM request_logs
+                    WHERE id IN (SELECT unhex(value) FROM json_each($2))) AS "requests!: i64"
+            FROM database_identity d
+            LEFT JOIN ledger_transactions t ON t.id IN ($1, (SELECT max(id) FROM ledger_transactions))"#,
+            durable.transaction,
+            requests
         )
-        .fetch_one(&self.readers)
+        .fetch_all(&self.readers)
         .await
         .map_err(failed)?;
-        Ok(LedgerPosition {
-            database: Column::new("database_identity", "id").uuid(&row.id)?,
-            last_transaction: row.last,
+        let identity = rows.first().ok_or(StoreError::NotFound {
+            what: "the database's identity",
+        })?;
+        let marks = rows.iter().filter_map(|row| {
+            Some(TransactionMark {
+                number: row.number?,
+                created_at: Timestamp::from_micros(row.created_at?),
+                debits: Nanos::new(row.debits),
+            })
+        });
+        let found = u64::try_from(identity.requests).unwrap_or(0);
+        Ok(LedgerLook {
+            position: LedgerPosition {
+                database: Column::new("database_identity", "id").uuid(&identity.database)?,
+                newest: marks.clone().max_by_key(|mark| mark.number),
+            },
+            transaction: marks
+                .clone()
+                .find(|mark| Some(mark.number) == durable.transaction),
+            missing_requests: asked.saturating_sub(found),
         })
+    }
+
+    fn forget_what_was_read(&self) {
+        self.shared_rows.clear();
+        self.plans.clear();
     }
 
     async fn verify(&self) -> Result<Verification, StoreError> {

@@ -9,6 +9,8 @@ mod changes;
 mod commit;
 mod connection;
 mod convert;
+mod corrections;
+mod idempotency;
 mod keys;
 mod leases;
 mod ledger;

@@ -1,44 +1,49 @@
 //! Master accounts.
 
 use airouter_auth::SealedSecret;
-use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Timestamp};
+use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Nanos, Timestamp};
 use airouter_store::StoreError;
-use airouter_store::master_accounts::{MasterAccount, MasterAccountStatus, MasterAccounts};
+use airouter_store::master_accounts::{
+    Agreement, CreditReading, MasterAccount, MasterAccountChange, MasterAccountKey,
+    MasterAccountStatus, MasterAccounts, MostShare, NewMasterAccount, SealedKey, UpstreamKind,
+    Weight,
+};
 use async_trait::async_trait;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
 
-use crate::connection::{failed, insert_failed};
+use crate::connection::{begin, failed, insert_failed};
 use crate::convert::Column;
 use crate::open::SqliteStore;
+
+const ACCOUNT: &str = "the master account";
 
 #[async_trait]
 impl MasterAccounts for SqliteStore {
     async fn add_master_account(
         &self,
-        account: &MasterAccount,
+        account: &NewMasterAccount,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let id = account.id.get();
-        let key = account.key.as_bytes();
+        let kind = account.kind.name();
+        let key = account.key.sealed.as_bytes();
         let discount = account.discount.fraction().to_string();
         let basis = account.discount.basis().name();
-        let status = match account.status {
-            MasterAccountStatus::Active => "active",
-            MasterAccountStatus::Paused => "paused",
-        };
         let at = at.as_micros();
         let mut writer = self.writer().await?;
         sqlx::query!(
-            "INSERT INTO master_accounts (id, name, base_url, sealed_key, key_fingerprint, discount, discount_basis,
-                status, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO master_accounts (id, name, kind, base_url, sealed_key, key_fingerprint, discount,
+                discount_basis, status, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', $9)",
             id,
             account.name,
+            kind,
             account.base_url,
             key,
-            account.key_fingerprint,
+            account.key.fingerprint,
             discount,
             basis,
-            status,
             at
         )
         .execute(&mut *writer)
@@ -48,35 +53,238 @@ impl MasterAccounts for SqliteStore {
     }
 
     async fn master_accounts(&self) -> Result<Vec<MasterAccount>, StoreError> {
-        let rows = sqlx::query!(
-            "SELECT id, name, base_url, sealed_key, key_fingerprint, discount, discount_basis, status
-            FROM master_accounts ORDER BY seq"
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        all(&mut reader).await
+    }
+
+    async fn change_master_account(
+        &self,
+        account: MasterAccountId,
+        changes: &[MasterAccountChange],
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let mut known = all(&mut transaction)
+            .await?
+            .into_iter()
+            .find(|known| known.id == account)
+            .ok_or(StoreError::NotFound { what: ACCOUNT })?;
+        for change in changes {
+            known.apply(change);
+        }
+        write(&mut transaction, &known).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn add_master_account_key(
+        &self,
+        account: MasterAccountId,
+        key: &MasterAccountKey,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (account, sealed, at) = (account.get(), key.key.sealed.as_bytes(), at.as_micros());
+        let mut writer = self.writer().await?;
+        let added = sqlx::query!(
+            "INSERT INTO master_account_keys (id, master_account_id, sealed_key, fingerprint, created_at)
+            SELECT $1, id, $3, $4, $5 FROM master_accounts WHERE id = $2",
+            key.id,
+            account,
+            sealed,
+            key.key.fingerprint,
+            at
         )
-        .fetch_all(&self.readers)
+        .execute(&mut *writer)
+        .await
+        .map_err(|error| insert_failed(error, "this key"))?;
+        found(added.rows_affected(), ACCOUNT)
+    }
+
+    async fn remove_master_account_key(
+        &self,
+        account: MasterAccountId,
+        key: Uuid,
+    ) -> Result<(), StoreError> {
+        let account = account.get();
+        let mut writer = self.writer().await?;
+        let removed = sqlx::query!(
+            "DELETE FROM master_account_keys WHERE master_account_id = $1 AND id = $2",
+            account,
+            key
+        )
+        .execute(&mut *writer)
         .await
         .map_err(failed)?;
-        rows.into_iter()
-            .map(|row| {
-                let column = |name| Column::new("master_accounts", name);
-                let id = MasterAccountId::new(column("id").uuid(&row.id)?);
-                let basis = DiscountBasis::from_name(&row.discount_basis)
-                    .ok_or_else(|| column("discount_basis").corrupt(id))?;
-                let fraction = column("discount").decimal(&row.discount, id)?;
-                Ok(MasterAccount {
-                    id,
-                    name: row.name,
-                    base_url: row.base_url,
-                    key: SealedSecret::from_bytes(row.sealed_key),
-                    key_fingerprint: row.key_fingerprint,
-                    discount: Discount::new(fraction, basis)
-                        .map_err(|_| column("discount").corrupt(id))?,
-                    status: match row.status.as_str() {
-                        "active" => MasterAccountStatus::Active,
-                        "paused" => MasterAccountStatus::Paused,
-                        _ => return Err(column("status").corrupt(id)),
-                    },
-                })
-            })
-            .collect()
+        found(removed.rows_affected(), "the key")
     }
+
+    async fn record_credit(
+        &self,
+        account: MasterAccountId,
+        reading: &CreditReading,
+    ) -> Result<(), StoreError> {
+        let account = account.get();
+        let (bought, used) = (reading.bought.get(), reading.used.get());
+        let (pace, seen_at) = (reading.pace.map(Nanos::get), reading.seen_at.as_micros());
+        let mut writer = self.writer().await?;
+        sqlx::query!(
+            "INSERT INTO master_account_credit (master_account_id, bought_nanos, used_nanos, pace_nanos, seen_at)
+            SELECT id, $2, $3, $4, $5 FROM master_accounts WHERE id = $1
+            ON CONFLICT (master_account_id) DO UPDATE SET bought_nanos = excluded.bought_nanos,
+                used_nanos = excluded.used_nanos, pace_nanos = excluded.pace_nanos, seen_at = excluded.seen_at
+            WHERE excluded.seen_at > master_account_credit.seen_at",
+            account,
+            bought,
+            used,
+            pace,
+            seen_at
+        )
+        .execute(&mut *writer)
+        .await
+        .map(drop)
+        .map_err(failed)
+    }
+}
+
+fn found(rows: u64, what: &'static str) -> Result<(), StoreError> {
+    if rows == 0 {
+        return Err(StoreError::NotFound { what });
+    }
+    Ok(())
+}
+
+/// Writes everything of an account but its keys.
+async fn write(
+    connection: &mut SqliteConnection,
+    account: &MasterAccount,
+) -> Result<(), StoreError> {
+    let id = account.id.get();
+    let discount = account.discount.fraction().to_string();
+    let basis = account.discount.basis().name();
+    let (status, drains) = account.status.columns();
+    let weight = i64::from(account.weight.get());
+    let most_share = account.most_share.map(|share| i64::from(share.get()));
+    let ends_at = account.agreement.ends_at.map(Timestamp::as_micros);
+    let management = account.management_key.as_ref();
+    let sealed_management_key = management.map(|key| key.sealed.as_bytes());
+    let management_key_fingerprint = management.map(|key| key.fingerprint.as_str());
+    sqlx::query!(
+        "UPDATE master_accounts SET name = $2, base_url = $3, discount = $4, discount_basis = $5, status = $6,
+            drains = $7, weight = $8, most_share_percent = $9, agreement = $10, agreement_ends_at = $11,
+            sealed_management_key = $12, management_key_fingerprint = $13
+        WHERE id = $1",
+        id,
+        account.name,
+        account.base_url,
+        discount,
+        basis,
+        status,
+        drains,
+        weight,
+        most_share,
+        account.agreement.reference,
+        ends_at,
+        sealed_management_key,
+        management_key_fingerprint
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// All accounts with their keys.
+async fn all(connection: &mut SqliteConnection) -> Result<Vec<MasterAccount>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT a.id, a.name, a.kind, a.base_url, a.discount, a.discount_basis, a.status, a.drains AS "drains: bool",
+            a.weight, a.most_share_percent, a.agreement, a.agreement_ends_at, a.sealed_management_key,
+            a.management_key_fingerprint, c.bought_nanos AS "bought_nanos?", c.used_nanos AS "used_nanos?",
+            c.pace_nanos, c.seen_at AS "seen_at?"
+        FROM master_accounts a LEFT JOIN master_account_credit c ON c.master_account_id = a.id ORDER BY a.seq"#
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let mut accounts = rows
+        .into_iter()
+        .map(|row| {
+            let column = |name| Column::new("master_accounts", name);
+            let id = MasterAccountId::new(column("id").uuid(&row.id)?);
+            let basis = DiscountBasis::from_name(&row.discount_basis)
+                .ok_or_else(|| column("discount_basis").corrupt(id))?;
+            let fraction = column("discount").decimal(&row.discount, id)?;
+            let credit = match (row.bought_nanos, row.used_nanos, row.seen_at) {
+                (Some(bought), Some(used), Some(seen_at)) => Some(CreditReading {
+                    bought: Nanos::new(bought),
+                    used: Nanos::new(used),
+                    pace: row.pace_nanos.map(Nanos::new),
+                    seen_at: Timestamp::from_micros(seen_at),
+                }),
+                _ => None,
+            };
+            Ok(MasterAccount {
+                id,
+                name: row.name,
+                kind: UpstreamKind::from_name(&row.kind)
+                    .ok_or_else(|| column("kind").corrupt(id))?,
+                base_url: row.base_url,
+                keys: Vec::new(),
+                management_key: row
+                    .sealed_management_key
+                    .zip(row.management_key_fingerprint)
+                    .map(|(sealed, fingerprint)| SealedKey {
+                        sealed: SealedSecret::from_bytes(sealed),
+                        fingerprint,
+                    }),
+                discount: Discount::new(fraction, basis)
+                    .map_err(|_| column("discount").corrupt(id))?,
+                weight: Weight::new(row.weight).ok_or_else(|| column("weight").corrupt(id))?,
+                most_share: row
+                    .most_share_percent
+                    .map(|percent| {
+                        MostShare::percent(percent)
+                            .ok_or_else(|| column("most_share_percent").corrupt(id))
+                    })
+                    .transpose()?,
+                agreement: Agreement {
+                    reference: row.agreement,
+                    ends_at: row.agreement_ends_at.map(Timestamp::from_micros),
+                },
+                status: MasterAccountStatus::from_columns(&row.status, row.drains)
+                    .ok_or_else(|| column("status").corrupt(id))?,
+                credit,
+            })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    add_keys(connection, &mut accounts).await?;
+    Ok(accounts)
+}
+
+async fn add_keys(
+    connection: &mut SqliteConnection,
+    accounts: &mut [MasterAccount],
+) -> Result<(), StoreError> {
+    let rows = sqlx::query!(
+        "SELECT id, master_account_id, sealed_key, fingerprint FROM master_account_keys ORDER BY seq"
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    for row in rows {
+        let column = |name| Column::new("master_account_keys", name);
+        let owner = column("master_account_id").uuid(&row.master_account_id)?;
+        let key = MasterAccountKey {
+            id: column("id").uuid(&row.id)?,
+            key: SealedKey {
+                sealed: SealedSecret::from_bytes(row.sealed_key),
+                fingerprint: row.fingerprint,
+            },
+        };
+        let owner = accounts
+            .iter_mut()
+            .find(|account| account.id.get() == owner);
+        if let Some(owner) = owner {
+            owner.keys.push(key);
+        }
+    }
+    Ok(())
 }

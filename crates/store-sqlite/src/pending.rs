@@ -1,20 +1,23 @@
 //! Requests whose usage is not known yet.
 
 use airouter_billing::RequestId;
+use airouter_billing::recovery::PendingReason;
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
-use airouter_store::settlements::PendingRequest;
+use airouter_store::settlements::{CommitBatch, PendingRequest};
 use sqlx::SqliteConnection;
 
 use crate::connection::failed;
 use crate::convert::{Column, hex};
 use crate::open::SqliteStore;
 
-/// Stores pending requests as the replica's own; what was known of them before is replaced. One that was settled before stays settled.
+/// Stores pending requests as the replica's own; what was known of them before is replaced, unless they had ended and
+/// now are said to be in flight ([`airouter_billing::correction::replaces`]). One that was settled before stays settled, unless it is one of those that are `reopened`.
 pub(crate) async fn replace(
     connection: &mut SqliteConnection,
     replica: ReplicaId,
     pending: &[PendingRequest],
+    reopened: &[RequestId],
 ) -> Result<(), StoreError> {
     if pending.is_empty() {
         return Ok(());
@@ -34,14 +37,19 @@ pub(crate) async fn replace(
         .map_err(|error| StoreError::Refused(Box::new(error)))?;
     let rows = serde_json::json!(rows).to_string();
     let replica = replica.get();
+    let reopened: Vec<String> = reopened.iter().map(|id| hex(id.get())).collect();
+    let reopened = serde_json::json!(reopened).to_string();
     sqlx::query!(
         "INSERT INTO pending_requests (id, reason, generation_id, since, details, replica_id)
         SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, $2 FROM json_each($1)
         WHERE unhex(value ->> 0) NOT IN (SELECT id FROM request_logs)
+            OR unhex(value ->> 0) IN (SELECT unhex(value) FROM json_each($3))
         ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, generation_id = excluded.generation_id,
-            since = excluded.since, details = excluded.details, replica_id = excluded.replica_id",
+            since = excluded.since, details = excluded.details, replica_id = excluded.replica_id
+        WHERE excluded.reason <> 'in_flight' OR pending_requests.reason = 'in_flight'",
         rows,
-        replica
+        replica,
+        reopened
     )
     .execute(connection)
     .await
@@ -49,19 +57,29 @@ pub(crate) async fn replace(
     .map_err(failed)
 }
 
-/// Removes requests that are settled, or were not billed.
+/// Removes requests that are settled by a batch, or were not billed.
 pub(crate) async fn remove(
     connection: &mut SqliteConnection,
-    requests: &[RequestId],
+    batch: &CommitBatch,
 ) -> Result<(), StoreError> {
-    if requests.is_empty() {
+    if batch.events.is_empty() && batch.forgotten.is_empty() {
         return Ok(());
     }
-    let ids: Vec<String> = requests.iter().map(|id| hex(id.get())).collect();
-    let ids = serde_json::json!(ids).to_string();
+    let json = |reason| {
+        let over = batch.over(reason);
+        let ids: Vec<String> = over.iter().map(|id| hex(id.get())).collect();
+        serde_json::json!(ids).to_string()
+    };
+    let (open, answered) = (
+        json(PendingReason::InFlight),
+        json(PendingReason::UsageUnknown),
+    );
     sqlx::query!(
-        "DELETE FROM pending_requests WHERE id IN (SELECT unhex(value) FROM json_each($1))",
-        ids
+        "DELETE FROM pending_requests
+        WHERE id IN (SELECT unhex(value) FROM json_each($1))
+            AND (reason <> 'usage_unknown' OR id IN (SELECT unhex(value) FROM json_each($2)))",
+        open,
+        answered
     )
     .execute(connection)
     .await
@@ -76,6 +94,27 @@ pub(crate) async fn oldest(
 ) -> Result<Vec<PendingRequest>, StoreError> {
     let rows = sqlx::query!(
         "SELECT id, details FROM pending_requests ORDER BY since, id LIMIT $1",
+        limit
+    )
+    .fetch_all(&store.readers)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(|row| read(&row.id, &row.details)).collect()
+}
+
+/// A replica's own requests by id, those after one of them.
+pub(crate) async fn own(
+    store: &SqliteStore,
+    replica: ReplicaId,
+    after: Option<RequestId>,
+    limit: u32,
+) -> Result<Vec<PendingRequest>, StoreError> {
+    let number = replica.get();
+    let after = after.map_or_else(Vec::new, |id| id.get().as_bytes().to_vec());
+    let rows = sqlx::query!(
+        "SELECT id, details FROM pending_requests WHERE replica_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+        number,
+        after,
         limit
     )
     .fetch_all(&store.readers)

@@ -23,6 +23,13 @@ impl PlanCache {
         self.0.read().ok()?.get(&version).cloned()
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        if let Ok(mut plans) = self.0.write() {
+            plans.clear();
+        }
+    }
+
     fn put(&self, plan: &SharedPlan) {
         if let Ok(mut plans) = self.0.write() {
             if plans.len() >= MOST_PLANS {

@@ -153,6 +153,27 @@ impl Prices for SqliteStore {
         .map(|row| row.into_model().map(|model| model.prices))
         .transpose()
     }
+
+    async fn model_prices_at(
+        &self,
+        model: &str,
+        at: Timestamp,
+    ) -> Result<Option<ModelPrices>, StoreError> {
+        let at = at.as_micros();
+        sqlx::query_as!(
+            PricingRow,
+            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
+            FROM model_pricing WHERE model = $1 AND in_force_from <= $2
+            ORDER BY in_force_from DESC, id DESC LIMIT 1",
+            model,
+            at
+        )
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(failed)?
+        .map(|row| row.into_model().map(|model| model.prices))
+        .transpose()
+    }
 }
 
 async fn retire(connection: &mut SqliteConnection, id: i64) -> Result<(), StoreError> {

@@ -3,13 +3,14 @@
 use airouter_billing::{Timestamp, UsageEvent};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
-use airouter_store::settlements::RefusedEvent;
+use airouter_store::settlements::{CommitBatch, RefusedEvent};
 
-use crate::connection::failed;
+use crate::connection::{begin, failed};
 use crate::convert::Column;
 use crate::open::SqliteStore;
+use crate::pending;
 
-/// Keeps an event until it is booked.
+/// Keeps an event until it is booked. Its usage is known: it is not asked for any more.
 pub(crate) async fn set_aside(
     store: &SqliteStore,
     replica: ReplicaId,
@@ -22,6 +23,12 @@ pub(crate) async fn set_aside(
     let (replica, at) = (replica.get(), now.as_micros());
     let cost = refused.event.cost.get();
     let mut writer = store.writer().await?;
+    let mut transaction = begin(&mut writer).await?;
+    let known = CommitBatch {
+        events: vec![refused.event.clone()],
+        ..CommitBatch::default()
+    };
+    pending::remove(&mut transaction, &known).await?;
     sqlx::query!(
         "INSERT INTO refused_settlements (request_id, replica_id, refused_at, reason, event, cost_nanos)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (request_id) DO NOTHING",
@@ -32,10 +39,10 @@ pub(crate) async fn set_aside(
         text,
         cost
     )
-    .execute(&mut *writer)
+    .execute(&mut *transaction)
     .await
-    .map(drop)
-    .map_err(failed)
+    .map_err(failed)?;
+    transaction.commit().await.map_err(failed)
 }
 
 /// Events that were set aside and are not booked yet, the oldest first.

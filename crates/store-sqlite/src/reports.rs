@@ -27,7 +27,10 @@ impl Reports for SqliteStore {
                 coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $2), 0) AS "daily!: i64",
                 coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $3), 0) AS "weekly!: i64",
                 coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $4), 0) AS "monthly!: i64"
-            FROM request_logs WHERE api_key_id = $1"#,
+            FROM (
+                SELECT charged_nanos, finished_at FROM request_logs WHERE api_key_id = $1
+                UNION ALL SELECT charged_nanos, finished_at FROM request_corrections WHERE api_key_id = $1
+            ) AS charged"#,
             id,
             day,
             week,
@@ -108,14 +111,30 @@ async fn generation(
 ) -> Result<Option<ClientGeneration>, StoreError> {
     let payer = payer.get();
     let request = Uuid::try_parse(id).ok();
+    // A correction is later than what it corrects.
     let row = sqlx::query!(
-        r#"SELECT r.id, r.generation_id, r.model, r.provider, r.delivery, r.ending, r.admitted_at, r.finished_at,
-            r.first_byte_micros, r.prompt_tokens, r.completion_tokens, r.cached_tokens, r.cache_write_tokens,
-            r.audio_tokens, r.reasoning_tokens, r.image_output_tokens, r.charged_nanos,
-            t.terms ->> 'requested_model' AS "requested_model!: String"
-        FROM request_logs r JOIN price_terms t ON t.id = r.price_terms_id
-        WHERE (r.id = $2 OR r.generation_id = $3) AND r.payer_id = $1
-        ORDER BY r.seq DESC LIMIT 1"#,
+        r#"SELECT r.id AS "id!: Vec<u8>", r.generation_id AS "generation_id?: String", r.model AS "model?: String",
+            r.provider AS "provider?: String", r.delivery AS "delivery!: String", r.ending AS "ending!: String",
+            r.admitted_at AS "admitted_at!: i64", r.finished_at AS "finished_at!: i64",
+            r.first_byte_micros AS "first_byte_micros?: i64", r.prompt_tokens AS "prompt_tokens!: i64",
+            r.completion_tokens AS "completion_tokens!: i64", r.cached_tokens AS "cached_tokens!: i64",
+            r.cache_write_tokens AS "cache_write_tokens!: i64", r.audio_tokens AS "audio_tokens!: i64",
+            r.reasoning_tokens AS "reasoning_tokens!: i64", r.image_output_tokens AS "image_output_tokens!: i64",
+            r.charged_nanos AS "charged_nanos!: i64", t.terms ->> 'requested_model' AS "requested_model!: String"
+        FROM (
+            SELECT id, generation_id, model, provider, delivery, ending, admitted_at, finished_at,
+                first_byte_micros, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens,
+                audio_tokens, reasoning_tokens, image_output_tokens, charged_nanos, price_terms_id,
+                transaction_id
+            FROM request_logs WHERE (id = $2 OR generation_id = $3) AND payer_id = $1
+            UNION ALL
+            SELECT id, generation_id, model, provider, delivery, ending, admitted_at, finished_at,
+                first_byte_micros, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens,
+                audio_tokens, reasoning_tokens, image_output_tokens, charged_nanos, price_terms_id,
+                transaction_id
+            FROM request_corrections WHERE (id = $2 OR generation_id = $3) AND payer_id = $1
+        ) AS r JOIN price_terms t ON t.id = r.price_terms_id
+        ORDER BY r.transaction_id DESC LIMIT 1"#,
         payer,
         request,
         id

@@ -1,4 +1,4 @@
-//! Usage events as rows of `request_logs`. A row has many columns, and to take them out of JSON would cost more than to
+//! Usage events as rows of `request_logs`, or of `request_corrections`. A row has many columns, and to take them out of JSON would cost more than to
 //! store them: rows go in as parameters, several rows a statement.
 
 use std::sync::{Arc, LazyLock};
@@ -14,7 +14,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use crate::connection::failed;
 use crate::convert::count;
-use crate::shared_rows::SharedRows;
+use crate::shared_rows::{SharedRows, SharedRowsOf};
 
 /// In the order in which [`add_row`] adds them.
 const COLUMNS: [&str; 32] = [
@@ -55,13 +55,25 @@ const COLUMNS: [&str; 32] = [
 /// How many rows a statement inserts: a batch is cut into the largest of these that fit.
 const ROWS: [usize; 4] = [64, 16, 4, 1];
 
-/// One statement for each of [`ROWS`]. Nothing but constants is in them.
-static STATEMENTS: LazyLock<[Arc<str>; 4]> = LazyLock::new(|| ROWS.map(statement));
+/// Where rows go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Table {
+    /// Usage events.
+    RequestLogs,
+    /// What stands in place of a loss.
+    RequestCorrections,
+}
 
-fn statement(rows: usize) -> Arc<str> {
+/// Of each table one statement for each of [`ROWS`]. Nothing but constants is in them.
+static STATEMENTS: LazyLock<[Arc<str>; 4]> =
+    LazyLock::new(|| ROWS.map(|rows| statement("request_logs", rows)));
+static CORRECTIONS: LazyLock<[Arc<str>; 4]> =
+    LazyLock::new(|| ROWS.map(|rows| statement("request_corrections", rows)));
+
+fn statement(table: &str, rows: usize) -> Arc<str> {
     let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
     format!(
-        "INSERT INTO request_logs ({}) VALUES {}",
+        "INSERT INTO {table} ({}) VALUES {}",
         COLUMNS.join(", "),
         vec![row; rows].join(", ")
     )
@@ -71,17 +83,23 @@ fn statement(rows: usize) -> Arc<str> {
 /// Inserts the rows of settled events, each with its shared rows.
 pub(crate) async fn insert(
     connection: &mut SqliteConnection,
+    table: Table,
     transaction: i64,
     events: &[SettledEvent<'_>],
-    shared: &[SharedRows],
+    shared: &SharedRowsOf,
 ) -> Result<(), StoreError> {
-    let mut rest: Vec<_> = events.iter().zip(shared.iter().copied()).collect();
+    let statements = match table {
+        Table::RequestLogs => &STATEMENTS,
+        Table::RequestCorrections => &CORRECTIONS,
+    };
+    let mut rest: Vec<_> = events.iter().collect();
     rest.reverse();
-    for (size, statement) in ROWS.into_iter().zip(STATEMENTS.iter()) {
+    for (size, statement) in ROWS.into_iter().zip(statements.iter()) {
         while rest.len() >= size {
             let mut arguments = SqliteArguments::default();
             arguments.reserve(size * COLUMNS.len(), 0);
-            for (settled, shared) in rest.drain(rest.len() - size..).rev() {
+            for settled in rest.drain(rest.len() - size..).rev() {
+                let shared = shared.of(settled.event)?;
                 add_row(&mut arguments, transaction, settled, shared)
                     .map_err(StoreError::Refused)?;
             }

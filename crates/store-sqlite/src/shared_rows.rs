@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::RwLock;
 
-use airouter_billing::UsageEvent;
+use airouter_billing::{RequestId, UsageEvent};
 use airouter_store::StoreError;
 use airouter_store::shared_texts::{budget_set_of, price_terms_of};
 use sqlx::SqliteConnection;
@@ -21,11 +21,36 @@ pub(crate) struct SharedRows {
     pub(crate) budget_set: i64,
 }
 
+/// The shared rows of the requests of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct SharedRowsOf(HashMap<RequestId, SharedRows>);
+
+impl SharedRowsOf {
+    pub(crate) fn of(&self, event: &UsageEvent) -> Result<SharedRows, StoreError> {
+        let id = event.request.id;
+        self.0
+            .get(&id)
+            .copied()
+            .ok_or_else(|| StoreError::Refused(format!("request {id} has no shared rows").into()))
+    }
+}
+
 /// Texts whose numbers are known.
 #[derive(Debug, Default)]
 pub(crate) struct SharedRowCache {
     price_terms: RwLock<HashMap<String, i64>>,
     budget_sets: RwLock<HashMap<String, i64>>,
+}
+
+impl SharedRowCache {
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        for numbers in [&self.price_terms, &self.budget_sets] {
+            if let Ok(mut numbers) = numbers.write() {
+                numbers.clear();
+            }
+        }
+    }
 }
 
 /// The numbers of the shared rows of each event; rows that are new are written first, in a transaction of their own, so
@@ -34,8 +59,8 @@ pub(crate) async fn shared_rows(
     connection: &mut SqliteConnection,
     cache: &SharedRowCache,
     events: &[&UsageEvent],
-) -> Result<Vec<SharedRows>, StoreError> {
-    let mut rows = Vec::with_capacity(events.len());
+) -> Result<SharedRowsOf, StoreError> {
+    let mut rows = HashMap::with_capacity(events.len());
     for event in events {
         let terms = price_terms_of(event)?;
         let slots = budget_set_of(event)?;
@@ -47,12 +72,13 @@ pub(crate) async fn shared_rows(
             Some(id) => id,
             None => store_budget_set(connection, &cache.budget_sets, slots).await?,
         };
-        rows.push(SharedRows {
+        let shared = SharedRows {
             price_terms,
             budget_set,
-        });
+        };
+        rows.insert(event.request.id, shared);
     }
-    Ok(rows)
+    Ok(SharedRowsOf(rows))
 }
 
 fn known(cache: &RwLock<HashMap<String, i64>>, text: &str) -> Option<i64> {

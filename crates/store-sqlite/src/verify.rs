@@ -27,6 +27,9 @@ pub(crate) async fn verify(store: &SqliteStore) -> Result<Verification, StoreErr
     drop(writer);
 
     let mut proof = Proof::new(rows::ledger_accounts(&mut ledger).await?, store);
+    proof
+        .correct(&pages::corrections(&mut ledger).await?)
+        .await?;
     let (events, postings) = (pages::events(&mut events), pages::postings(&mut ledger));
     proof.walk(events, postings).await?;
     proof.finish(&mut LedgerReader(&mut ledger)).await

@@ -55,7 +55,12 @@ impl Books {
             .connect()
             .await
             .unwrap();
-        for table in ["ledger_postings", "ledger_transactions", "request_logs"] {
+        for table in [
+            "ledger_postings",
+            "ledger_transactions",
+            "request_logs",
+            "request_corrections",
+        ] {
             for trigger in ["keep", "stay"] {
                 let drop = format!("DROP TRIGGER {table}_{trigger}");
                 sql.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
@@ -293,4 +298,128 @@ async fn orphans() {
         .await;
     amounts(&findings, Check::Orphan, "the events of transaction 5");
     amounts(&findings, Check::Orphan, "a posting of transaction 5");
+}
+
+impl Books {
+    /// The books with a correction in transaction 7 of a loss in transaction 6; and the request's name in reports.
+    async fn with_correction() -> (Self, String) {
+        let books = Self::new().await;
+        let event = books.world.corrected(&books.client, "0.0000021").await;
+        assert_eq!(books.world.findings().await, []);
+        (books, event.request.id.to_string())
+    }
+
+    /// Changes one row of books with a correction; this must be found, about the request or about `subject`.
+    async fn assert_found(statement: &'static str, check: Check, subject: Option<&str>) {
+        let (mut books, request) = Self::with_correction().await;
+        let findings = books.plant(statement).await;
+        let (expected, found) = amounts(&findings, check, subject.unwrap_or(&request));
+        assert_ne!(expected, found);
+    }
+}
+
+#[tokio::test]
+async fn a_correction_whose_amounts_were_altered() {
+    Books::assert_found(
+        "UPDATE request_corrections SET price_nanos = price_nanos + 1, charged_nanos = charged_nanos + 1",
+        Check::EventPriced,
+        None,
+    )
+    .await;
+    Books::assert_found(
+        "UPDATE request_corrections SET charged_nanos = charged_nanos - 1, uncollected_nanos = uncollected_nanos + 1",
+        Check::EventsPosted,
+        Some("transaction 7"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_correction_that_takes_back_another_amount() {
+    let statement = "UPDATE ledger_postings SET amount_nanos = amount_nanos + 1
+        WHERE transaction_id = 7 AND ledger_account_id = (SELECT id FROM ledger_accounts WHERE kind = 'loss_crash')";
+    Books::assert_found(
+        statement,
+        Check::EventsPosted,
+        Some("transaction 7, loss_crash"),
+    )
+    .await;
+    let statement = "UPDATE request_logs SET cost_nanos = cost_nanos + 1 WHERE transaction_id = 6";
+    Books::assert_found(
+        statement,
+        Check::EventsPosted,
+        Some("transaction 7, loss_crash"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_correction_that_names_another_entry_or_none() {
+    let statement = "UPDATE ledger_transactions SET corrects = 5 WHERE id = 7";
+    Books::assert_found(statement, Check::Correction, None).await;
+    let statement = "UPDATE ledger_transactions SET corrects = NULL WHERE id = 7";
+    Books::assert_found(statement, Check::Correction, None).await;
+}
+
+#[tokio::test]
+async fn a_correction_of_what_was_no_such_loss() {
+    let statement =
+        "UPDATE request_logs SET loss_reason = 'failed_attempt' WHERE transaction_id = 6";
+    Books::assert_found(statement, Check::Correction, None).await;
+    let statement = "DELETE FROM request_logs WHERE transaction_id = 6";
+    Books::assert_found(statement, Check::Correction, None).await;
+}
+
+#[tokio::test]
+async fn a_correction_that_was_deleted_or_lost_its_entry() {
+    let statement = "DELETE FROM request_corrections";
+    Books::assert_found(statement, Check::EventsPosted, Some("transaction 7")).await;
+    let statement = "UPDATE request_corrections SET transaction_id = 99";
+    Books::assert_found(
+        statement,
+        Check::Orphan,
+        Some("the events of transaction 99"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_corrected_twice() {
+    let (mut books, request) = Books::with_correction().await;
+    // The table as it was, but without its key.
+    books
+        .sql
+        .execute(
+            "CREATE TABLE copy AS SELECT * FROM request_corrections;
+            DROP TABLE request_corrections;
+            ALTER TABLE copy RENAME TO request_corrections",
+        )
+        .await
+        .unwrap();
+    let statement = "INSERT INTO request_corrections SELECT * FROM request_corrections";
+    let findings = books.plant(statement).await;
+    let twice = format!("request {request}, corrected twice");
+    assert_eq!(amounts(&findings, Check::Correction, &twice), (1, 2));
+}
+
+#[tokio::test]
+async fn corrections_are_append_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("airouter.db");
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, OpenMode::Serve).await.unwrap());
+    let world = World::new(store).await;
+    let client = world.prepaid(1_000_000).await;
+    world.corrected(&client, "0.0000021").await;
+    let mut sql = SqliteConnectOptions::new()
+        .filename(&path)
+        .connect()
+        .await
+        .unwrap();
+    for statement in [
+        "UPDATE request_corrections SET charged_nanos = 0, uncollected_nanos = price_nanos",
+        "DELETE FROM request_corrections",
+    ] {
+        let refused = sql.execute(statement).await.unwrap_err().to_string();
+        assert!(refused.contains("append-only"), "{refused}");
+    }
 }

@@ -10,8 +10,11 @@
 
 mod clients;
 mod commits;
+mod corrections;
+mod idempotency;
 mod leases;
 mod ledger;
+mod master_accounts;
 mod prices;
 mod replicas;
 mod reports;
@@ -20,8 +23,11 @@ mod world;
 
 pub use clients::*;
 pub use commits::*;
+pub use corrections::*;
+pub use idempotency::*;
 pub use leases::*;
 pub use ledger::*;
+pub use master_accounts::*;
 pub use prices::*;
 pub use replicas::*;
 pub use reports::*;
@@ -66,19 +72,43 @@ macro_rules! conformance_tests {
             an_ended_replica_frees_its_leases
             an_ended_replicas_requests_are_taken_over_once
             a_live_replicas_requests_stay_its_own
+            a_replicas_own_requests_are_told
             a_request_is_booked_once_by_whoever_comes_first
+            an_acknowledged_charge_corrects_its_loss
+            a_correction_that_comes_twice_is_booked_once
+            a_charge_that_is_waited_for_corrects_nothing
+            only_losses_of_a_take_over_are_corrected
+            a_correction_takes_what_is_free
+            corrections_are_counted_and_ride_with_others
+            an_acknowledged_answer_without_usage_is_asked_for_again
+            a_loss_leaves_an_answer_without_usage_open
             a_refused_event_is_kept_and_counted
+            a_key_is_one_requests
+            a_released_key_is_free
+            a_charged_request_keeps_its_key
+            keys_are_forgotten_in_time
+            a_lost_requests_key_is_free
+            an_ended_replicas_key_is_free_and_what_it_served_is_a_loss
+            a_key_of_open_usage_is_not_free
+            of_many_claims_one_is_granted
             the_ledgers_position_grows
+            what_a_database_has_forgotten_is_missed
+            what_was_read_can_be_forgotten
             a_credit_is_booked
             a_debit_takes_what_is_free_and_the_rest_is_owed
             an_adjustment_of_nobody_is_refused
             a_recall_is_told
             an_empty_ledger_adds_up
             prices_get_versions
+            prices_of_the_past_are_known
             a_model_that_is_gone_is_not_sold
             bad_prices_are_refused
             master_accounts_are_kept_in_order
-            a_key_is_one_master_account
+            a_key_is_of_one_master_account
+            keys_of_a_master_account_come_and_go
+            a_master_account_changes
+            the_latest_credit_is_kept
+            changes_of_master_accounts_are_told
             a_keys_usage_is_reported
             a_generation_is_found_by_its_payer_only
             a_random_workload_adds_up

@@ -1,6 +1,6 @@
 //! The ledger: corrections by the operator, and the proof that everything adds up.
 
-use airouter_billing::{AccountId, BudgetId, Nanos, Timestamp};
+use airouter_billing::{AccountId, BudgetId, Nanos, RequestId, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -59,6 +59,8 @@ pub enum Check {
     Orphan,
     /// No usage event was refused by the database and waits to be booked by hand.
     Refused,
+    /// A correction is a charge in place of a loss of the entry that it names, once.
+    Correction,
 }
 
 impl Check {
@@ -75,6 +77,7 @@ impl Check {
             Self::BudgetSpent => "budget_spent",
             Self::Orphan => "orphan",
             Self::Refused => "refused",
+            Self::Correction => "correction",
         }
     }
 }
@@ -84,6 +87,8 @@ impl Check {
 pub struct Verification {
     /// Usage events that were priced again.
     pub events: u64,
+    /// Corrections of usage events; those were priced again too.
+    pub corrections: u64,
     /// Ledger transactions that were summed.
     pub transactions: u64,
     /// What does not add up, at most 1,000.
@@ -92,13 +97,44 @@ pub struct Verification {
     pub more_findings: u64,
 }
 
-/// Which database it is, and how far its ledger has come: a database that comes back with less is an older one.
+/// A ledger transaction, and what tells it from another one that got the same number in another state of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionMark {
+    /// Its number.
+    pub number: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The sum of its debits.
+    pub debits: Nanos,
+}
+
+/// Which database it is, and how far its ledger has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerPosition {
     /// The database's identity, the same in every copy of it.
     pub database: Uuid,
-    /// The number of the last ledger transaction.
-    pub last_transaction: i64,
+    /// The visible transaction with the highest number. Others with lower numbers may still be under way.
+    pub newest: Option<TransactionMark>,
+}
+
+/// What is known to have been durable, and is asked for again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// The number of a ledger transaction.
+    pub transaction: Option<i64>,
+    /// Requests that were settled.
+    pub requests: Vec<RequestId>,
+}
+
+/// What a database has, in one consistent view, of what is known to have been durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerLook {
+    /// Which database it is, and how far it has come.
+    pub position: LedgerPosition,
+    /// The transaction with the number that was asked for.
+    pub transaction: Option<TransactionMark>,
+    /// How many of the requests that were asked for are not there.
+    pub missing_requests: u64,
 }
 
 /// The ledger.
@@ -110,8 +146,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// Asks every replica to give back what its leases of this budget do not use.
     async fn recall(&self, budget: BudgetId) -> Result<(), StoreError>;
 
-    /// Which database this is and how far it has come.
-    async fn position(&self) -> Result<LedgerPosition, StoreError>;
+    /// Which database this is, how far it has come, and what it has of that which was `durable`. Nothing that was seen
+    /// here, or whose commit returned, is ever missing from the same database in a later state.
+    async fn look(&self, durable: &Durable) -> Result<LedgerLook, StoreError>;
+
+    /// Drops what is kept in memory of rows that were read: this is an older state of the database, or another one, and
+    /// the same numbers may mean something else there.
+    fn forget_what_was_read(&self);
 
     /// Proves on a live database, in one consistent view, that everything adds up.
     async fn verify(&self) -> Result<Verification, StoreError>;

@@ -7,8 +7,10 @@ pub mod clients;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod idempotency;
 pub mod leases;
 pub mod ledger;
+pub mod loss_rows;
 pub mod master_accounts;
 pub mod prices;
 pub mod reports;
@@ -18,6 +20,7 @@ pub mod verification;
 
 pub use clients::Clients;
 pub use error::StoreError;
+pub use idempotency::Idempotency;
 pub use leases::Leases;
 pub use ledger::Ledger;
 pub use master_accounts::MasterAccounts;
@@ -27,8 +30,11 @@ pub use settlements::Settlements;
 
 /// A database with everything in it.
 pub trait Store:
-    Clients + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements
+    Clients + Idempotency + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements
 {
 }
 
-impl<T: Clients + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements> Store for T {}
+impl<T: Clients + Idempotency + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements>
+    Store for T
+{
+}

@@ -52,4 +52,11 @@ pub trait Prices: Send + Sync + 'static {
         &self,
         version: airouter_billing::ids::ModelPricingId,
     ) -> Result<Option<ModelPrices>, StoreError>;
+
+    /// The last version of a model's prices that was in force from `at` or earlier on.
+    async fn model_prices_at(
+        &self,
+        model: &str,
+        at: Timestamp,
+    ) -> Result<Option<ModelPrices>, StoreError>;
 }

@@ -2,6 +2,7 @@
 //! book, each priced again, then the sums. An adapter reads the rows, all as of one moment; what they must come to is
 //! decided here.
 
+mod corrections;
 mod event_prices;
 mod event_rows;
 mod findings;
@@ -15,7 +16,8 @@ use futures_util::stream::BoxStream;
 use self::findings::Findings;
 use self::ledger_walk::LedgerWalk;
 use self::rows::{
-    BalanceRow, LedgerAccountRow, OrphanRow, PeriodRow, PostingRow, RefusedRow, ReservedRow,
+    BalanceRow, CorrectionRow, LedgerAccountRow, OrphanRow, PeriodRow, PostingRow, RefusedRow,
+    ReservedRow,
 };
 use crate::error::StoreError;
 use crate::ledger::Verification;
@@ -72,6 +74,12 @@ impl<'a> Proof<'a> {
         }
     }
 
+    /// Reads all corrections, before the walk. They are few.
+    pub async fn correct(&mut self, corrections: &[CorrectionRow]) -> Result<(), StoreError> {
+        let findings = &mut self.findings;
+        self.walk.correct(corrections, self.texts, findings).await
+    }
+
     /// Reads everything once: usage events, many in a text (see the module `event_rows` for the form of it), and all
     /// transactions of the ledger with their postings; both by the number of the transaction.
     pub async fn walk(
@@ -93,6 +101,7 @@ impl<'a> Proof<'a> {
         }
         Ok(Verification {
             events: totals.events,
+            corrections: totals.corrections,
             transactions: totals.transactions,
             findings: self.findings.listed,
             more_findings: self.findings.more,

@@ -5,6 +5,7 @@ import itertools
 import re
 import resource
 import signal
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,13 @@ class Account:
     def http(self, **options) -> httpx2.Client:
         """A plain HTTP client that sends this account's key."""
         headers = {"authorization": f"Bearer {self.key}"} | options.pop("headers", {})
-        return httpx2.Client(base_url=self.gateway.url, headers=headers, timeout=60, trust_env=False, **options)
+        options = {
+            "base_url": self.gateway.url,
+            "timeout": 60,
+            "trust_env": False,
+            "verify": self.gateway.verify,
+        } | options
+        return httpx2.Client(headers=headers, **options)
 
     def balance(self) -> Balance:
         return self.gateway.database.balance(self.id)
@@ -87,7 +94,10 @@ class Gateway:
         self.data.mkdir()
         self.port = free_port()
         self.metrics_port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        scheme = "https" if "AIROUTER_TLS_CERT" in settings else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        # With whom clients trust it; a test with TLS sets it.
+        self.verify: ssl.SSLContext | bool = True
         self.log = directory / "gateway.log"
         self.program = binary("airouter", "AIROUTER_BIN")
         self.environment = clean_environment(
@@ -114,7 +124,7 @@ class Gateway:
         if not self.child.is_running:
             raise RuntimeError(f"the gateway has ended:\n{self.child.log_text()[-4000:]}")
         with contextlib.suppress(httpx2.TransportError):
-            return httpx2.get(f"{self.url}/health", trust_env=False).status_code == 200
+            return httpx2.get(f"{self.url}/health", verify=self.verify, trust_env=False).status_code == 200
         return False
 
     def fill_disk(self) -> None:
@@ -206,9 +216,14 @@ def held(place: str, data: bytes, secrets: list[str]) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def running_gateway(
-    directory: Path, simulator: Simulator, database: Database | None = None, **settings: str
+    directory: Path,
+    simulator: Simulator,
+    database: Database | None = None,
+    verify: ssl.SSLContext | bool = True,
+    **settings: str,
 ) -> Iterator[Gateway]:
     gateway = Gateway(directory, simulator, database, **settings)
+    gateway.verify = verify
     try:
         gateway.start()
         yield gateway

@@ -46,9 +46,13 @@ def server_user() -> dict[str, int | list[int]]:
 
 
 class PostgresServer:
-    """One server. It can be stopped as by a failure of power, paused, and started again on the same port and data."""
+    """One server. It can be stopped as by a failure of power, paused, and started again on the same port and data.
 
-    def __init__(self) -> None:
+    With `tls` (files of a certificate and of its key) it speaks TLS, and nothing else.
+    """
+
+    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
+        self._tls = tls
         self._user = server_user()
         self._directory = Path(tempfile.mkdtemp(prefix="airouter-postgres-"))
         self._log = self._directory / "server.log"
@@ -85,6 +89,19 @@ class PostgresServer:
         password_file.unlink()
         if done.returncode != 0:
             raise RuntimeError(f"initdb failed: {done.stderr}")
+        if self._tls is not None:
+            self._speak_tls(*self._tls)
+
+    def _speak_tls(self, certificate: Path, key: Path) -> None:
+        for name, file in (("server.crt", certificate), ("server.key", key)):
+            own = self._data / name
+            shutil.copyfile(file, own)
+            own.chmod(0o600)
+            if self._user:
+                os.chown(own, self._user["user"], self._user["group"])
+        (self._data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+        with (self._data / "postgresql.conf").open("a") as configuration:
+            configuration.write("ssl = on\n")
 
     def start(self) -> None:
         """Starts it and waits until it takes connections."""
@@ -134,8 +151,8 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
+def running_postgres(tls: tuple[Path, Path] | None = None) -> Iterator[PostgresServer]:
+    server = PostgresServer(tls)
     try:
         server.start()
         yield server

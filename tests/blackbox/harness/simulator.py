@@ -50,10 +50,13 @@ class Generation:
 class Simulator:
     """A running simulated upstream."""
 
-    def __init__(self, directory: Path, keys: tuple[str, ...] = (MASTER_KEY,)):
+    def __init__(self, directory: Path, keys: tuple[str, ...] = (MASTER_KEY,), management: tuple[str, ...] = ()):
+        """`management` are management keys, the n-th of the n-th key's account."""
         self.keys = keys
         program = binary("airouter-sim", "AIROUTER_SIM_BIN")
         command = [str(program), "upstream", "--listen", "127.0.0.1:0", "--keys", ",".join(keys)]
+        if management:
+            command += ["--management-keys", ",".join(management)]
         self.child = Child(command, directory / "simulator.log")
         self.base_url = eventually(self._printed_address, "the simulator says where it listens")
         root = self.base_url.removesuffix("/api/v1")
@@ -73,13 +76,14 @@ class Simulator:
         """Every account is well again, and tokens are counted as usual; the books go on."""
         for key in self.keys:
             self.account(key, state="ok")
-        self.configure(prompt_tokens_per_byte=0)
+        self.configure(prompt_tokens_per_byte=0, generation_cost_hidden=0)
 
     def configure(self, **settings: int) -> None:
         self._call("PUT", "config", settings)
 
     def account(self, key: str, **change: str) -> None:
-        """Changes an account: `credit_usd`, `state` (ok, disabled, broke, key_limited, rate_limited, failing)."""
+        """Changes an account: `credit_usd`, `state` (ok, disabled, broke, key_limited, rate_limited, failing,
+        hanging, resetting, garbage, error_inside)."""
         self._call("PUT", f"accounts/{key}", change)
 
     def books(self) -> dict[str, Any]:
@@ -122,8 +126,10 @@ class Simulator:
 
 
 @contextlib.contextmanager
-def running_simulator(directory: Path, keys: tuple[str, ...] = (MASTER_KEY,)) -> Iterator[Simulator]:
-    simulator = Simulator(directory, keys)
+def running_simulator(
+    directory: Path, keys: tuple[str, ...] = (MASTER_KEY,), management: tuple[str, ...] = ()
+) -> Iterator[Simulator]:
+    simulator = Simulator(directory, keys, management)
     try:
         yield simulator
     finally:

@@ -78,6 +78,7 @@ fn report(verification: &Verification) -> Vec<String> {
     let count = u64::try_from(verification.findings.len()).unwrap_or(u64::MAX);
     let mut lines = vec![
         format!("events={}", verification.events),
+        format!("corrections={}", verification.corrections),
         format!("transactions={}", verification.transactions),
         format!(
             "findings={}",
@@ -111,6 +112,7 @@ mod tests {
     fn a_finding_says_where_and_by_how_much() {
         let verification = Verification {
             events: 3,
+            corrections: 1,
             transactions: 2,
             findings: vec![Finding {
                 check: Check::ClientBalance,
@@ -124,6 +126,7 @@ mod tests {
             report(&verification),
             [
                 "events=3",
+                "corrections=1",
                 "transactions=2",
                 "findings=2",
                 "check=client_balance subject=account 7 expected=5 found=4.999999999 difference=-0.000000001",

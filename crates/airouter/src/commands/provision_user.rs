@@ -64,7 +64,9 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         None => create(&*store, arguments, at).await?,
     };
     let key = accounts::issue_key(&*store, person.account, "command line", at).await?;
-    let base_url = config.listeners.public_url(config.listeners.clients);
+    let base_url = config
+        .listeners
+        .public_url(config.connections.scheme(), config.listeners.clients);
     output::result(&format!("AI_GATEWAY_API_KEY={}", key.expose()))?;
     output::result(&format!("AI_GATEWAY_BASE_URL={base_url}/v1"))?;
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use airouter_proxy::answer_headers::AnswerHeaders;
+
 use super::environment::Reader;
 use super::web_address::plain_http_url;
 
@@ -23,6 +25,8 @@ pub(crate) struct Listeners {
     pub(crate) public_url: Option<String>,
     /// Largest request body.
     pub(crate) max_body_bytes: usize,
+    /// Whether answers carry `x-airouter-…` headers.
+    pub(crate) answer_headers: AnswerHeaders,
 }
 
 impl Listeners {
@@ -59,14 +63,21 @@ impl Listeners {
                     },
                 )
                 .unwrap_or(DEFAULT_MAX_BODY_BYTES),
+            answer_headers: reader
+                .parsed("AIROUTER_ANSWER_HEADERS", "on or off", |text| match text {
+                    "on" => Some(AnswerHeaders::On),
+                    "off" => Some(AnswerHeaders::Off),
+                    _ => None,
+                })
+                .unwrap_or_default(),
         }
     }
 
     /// Where clients reach a listener that is bound to `bound`, without a slash at the end.
-    pub(crate) fn public_url(&self, bound: SocketAddr) -> String {
+    pub(crate) fn public_url(&self, scheme: &str, bound: SocketAddr) -> String {
         self.public_url
             .clone()
-            .unwrap_or_else(|| format!("http://{}", reachable(bound)))
+            .unwrap_or_else(|| format!("{scheme}://{}", reachable(bound)))
     }
 }
 

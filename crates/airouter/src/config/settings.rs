@@ -30,6 +30,36 @@ pub(super) const SETTINGS: &[Setting] = &[
         "where clients reach it, as printed for them",
     ),
     setting(
+        "AIROUTER_TLS_CERT",
+        "",
+        "file of the certificate for clients, in PEM form, with those up to its issuer; read again when it changes",
+    ),
+    setting(
+        "AIROUTER_TLS_KEY",
+        "",
+        "file of its private key, in PEM form",
+    ),
+    setting(
+        "AIROUTER_TRUSTED_PROXIES",
+        "",
+        "addresses and networks, comma-separated, whose word on who connects is taken",
+    ),
+    setting(
+        "AIROUTER_PROXY_PROTOCOL",
+        "off",
+        "on: trusted proxies begin connections with a PROXY protocol header",
+    ),
+    setting(
+        "AIROUTER_CONNECTIONS_PER_ADDRESS",
+        "any number",
+        "most connections of one client address",
+    ),
+    setting(
+        "AIROUTER_IDLE_SECONDS",
+        "60",
+        "a client that sends no request, or does not read, for so long is disconnected",
+    ),
+    setting(
         "AIROUTER_DATA_DIR",
         "./data",
         "where the SQLite file, generated secrets and the spool are kept; each replica has its own",
@@ -48,6 +78,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "OPENROUTER_MASTER_KEYS",
         "",
         "inference keys, comma-separated; new ones become master accounts",
+    ),
+    setting(
+        "OPENROUTER_PROVISIONING_KEY",
+        "",
+        "management keys, comma-separated; the n-th belongs to the n-th master key",
     ),
     setting(
         "OPENROUTER_DISCOUNT_PERCENT",
@@ -82,9 +117,24 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("HTTPS_PROXY", "", "proxy for an https upstream"),
     setting(
+        "AIROUTER_FIRST_HEADERS_SECONDS",
+        "30",
+        "an upstream that takes longer to begin a stream is given up; ten times as long for other answers",
+    ),
+    setting(
+        "AIROUTER_CREDIT_SECONDS",
+        "60",
+        "how often upstreams are asked for the credit of master accounts",
+    ),
+    setting(
         "AIROUTER_MAX_BODY_BYTES",
         "33554432",
         "largest request body",
+    ),
+    setting(
+        "AIROUTER_ANSWER_HEADERS",
+        "on",
+        "whether answers carry x-airouter-… headers with what they cost and what is left: on or off",
     ),
     setting(
         "AIROUTER_WORKER_THREADS",
@@ -119,7 +169,7 @@ pub(crate) fn table() -> String {
             format!(" [{default}]")
         };
         // Writing to a string can't fail.
-        let _ = writeln!(table, "  {name:<28} {meaning}{default}");
+        let _ = writeln!(table, "  {name:<33} {meaning}{default}");
     }
     table
 }

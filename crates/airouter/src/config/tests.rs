@@ -45,7 +45,13 @@ fn every_fault_is_listed_by_name() {
     let faults = faults(&[
         ("AIROUTER_LISTEN", "localhost"),
         ("AIROUTER_PUBLIC_URL", "ftp://x"),
+        ("AIROUTER_TLS_CERT", "/etc/tls/chain.pem"),
+        ("AIROUTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
+        ("AIROUTER_PROXY_PROTOCOL", "yes"),
+        ("AIROUTER_CONNECTIONS_PER_ADDRESS", "0"),
+        ("AIROUTER_IDLE_SECONDS", "0"),
         ("AIROUTER_MAX_BODY_BYTES", "12"),
+        ("AIROUTER_ANSWER_HEADERS", "some"),
         ("AIROUTER_WORKER_THREADS", "0"),
         ("AIROUTER_SHUTDOWN_SECONDS", "-1"),
         ("AIROUTER_LOG", "airouter=loudly"),
@@ -68,7 +74,13 @@ fn every_fault_is_listed_by_name() {
     for name in [
         "AIROUTER_LISTEN",
         "AIROUTER_PUBLIC_URL",
+        "AIROUTER_TLS_KEY",
+        "AIROUTER_TRUSTED_PROXIES",
+        "AIROUTER_PROXY_PROTOCOL",
+        "AIROUTER_CONNECTIONS_PER_ADDRESS",
+        "AIROUTER_IDLE_SECONDS",
         "AIROUTER_MAX_BODY_BYTES",
+        "AIROUTER_ANSWER_HEADERS",
         "AIROUTER_WORKER_THREADS",
         "AIROUTER_SHUTDOWN_SECONDS",
         "AIROUTER_LOG",
@@ -124,11 +136,52 @@ fn a_mistyped_setting_is_noticed() {
 fn the_public_url_is_the_listeners_unless_it_is_set() {
     let bound = "0.0.0.0:8000".parse().unwrap();
     assert_eq!(
-        read(&[]).listeners.public_url(bound),
+        read(&[]).listeners.public_url("http", bound),
         "http://127.0.0.1:8000"
     );
     let set = read(&[("AIROUTER_PUBLIC_URL", "https://ai.example.com/")]);
-    assert_eq!(set.listeners.public_url(bound), "https://ai.example.com");
+    assert_eq!(
+        set.listeners.public_url("http", bound),
+        "https://ai.example.com"
+    );
+}
+
+#[test]
+fn a_certificate_needs_its_key() {
+    let (cert, key) = (
+        ("AIROUTER_TLS_CERT", "c.pem"),
+        ("AIROUTER_TLS_KEY", "k.pem"),
+    );
+    assert!(faults(&[cert])[0].starts_with("AIROUTER_TLS_KEY: is not set"));
+    assert!(faults(&[key])[0].starts_with("AIROUTER_TLS_CERT: is not set"));
+    let config = read(&[cert, key]);
+    let bound = "127.0.0.1:8000".parse().unwrap();
+    let url = config
+        .listeners
+        .public_url(config.connections.scheme(), bound);
+    assert_eq!(url, "https://127.0.0.1:8000");
+}
+
+#[test]
+fn proxies_are_addresses_and_networks() {
+    let config = read(&[("AIROUTER_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7,fd00::/8")]);
+    let proxies = config.connections.proxies_as_text();
+    assert_eq!(proxies.as_deref(), Some("10.0.0.0/8,192.0.2.7/32,fd00::/8"));
+    assert_eq!(read(&[]).connections.proxies_as_text(), None);
+    for wrong in ["10.0.0.0/33", "proxy", "10.0.0.1,", "10.0.0.1:80"] {
+        assert_eq!(faults(&[("AIROUTER_TRUSTED_PROXIES", wrong)]).len(), 1);
+    }
+}
+
+#[test]
+fn the_proxy_protocol_needs_somebody_to_trust() {
+    let on = ("AIROUTER_PROXY_PROTOCOL", "on");
+    assert!(faults(&[on])[0].contains("AIROUTER_TRUSTED_PROXIES"));
+    let config = read(&[on, ("AIROUTER_TRUSTED_PROXIES", "10.0.0.1")]);
+    assert_eq!(
+        config.connections.proxy_protocol,
+        airouter_proxy::gateway::ProxyProtocol::Required
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The upstream and the operator's accounts there.
 
+use std::time::Duration;
+
 use airouter_billing::decimal::parse_decimal;
 use airouter_billing::{Discount, DiscountBasis};
 use rust_decimal::Decimal;
@@ -13,6 +15,8 @@ const DEFAULT_BASE_URL: &str = "https://openrouter.ai/api/v1";
 const DEFAULT_DISCOUNT_PERCENT: i64 = 70;
 /// Longer texts are no keys.
 const LONGEST_KEY: usize = 512;
+const DEFAULT_STREAM_HEADERS: Duration = Duration::from_secs(30);
+const DEFAULT_CREDIT_EVERY: Duration = Duration::from_secs(60);
 
 /// The upstream and the operator's accounts there.
 #[derive(Clone, Debug)]
@@ -21,12 +25,18 @@ pub(crate) struct Upstream {
     pub(crate) base_url: String,
     /// Inference keys, each of another account.
     pub(crate) master_keys: Vec<SecretString>,
+    /// Management keys, in the order of the accounts if there are as many.
+    pub(crate) management_keys: Vec<SecretString>,
     /// The discount of these accounts; `None` when it was not said.
     pub(crate) discount: Option<Discount>,
     /// For requests that name no model.
     pub(crate) default_model: Option<String>,
     /// Proxy for an https upstream.
     pub(crate) https_proxy: Option<SecretString>,
+    /// A stream whose headers take longer is asked for elsewhere.
+    pub(crate) stream_headers: Duration,
+    /// How often the credit of master accounts is asked for.
+    pub(crate) credit_every: Duration,
 }
 
 impl Upstream {
@@ -39,7 +49,8 @@ impl Upstream {
                     plain_http_url,
                 )
                 .unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()),
-            master_keys: master_keys(reader),
+            master_keys: keys(reader, "OPENROUTER_MASTER_KEYS"),
+            management_keys: keys(reader, "OPENROUTER_PROVISIONING_KEY"),
             discount: reader.parsed(
                 "OPENROUTER_DISCOUNT_PERCENT",
                 "a decimal number of at least 0 and less than 100 with at most four decimal places, like 70",
@@ -51,6 +62,10 @@ impl Upstream {
                 |text| (text.len() <= 256 && !text.contains(char::is_whitespace)).then(|| text.to_owned()),
             ),
             https_proxy: https_proxy(reader),
+            stream_headers: seconds(reader, "AIROUTER_FIRST_HEADERS_SECONDS")
+                .unwrap_or(DEFAULT_STREAM_HEADERS),
+            credit_every: seconds(reader, "AIROUTER_CREDIT_SECONDS")
+                .unwrap_or(DEFAULT_CREDIT_EVERY),
         }
     }
 
@@ -71,29 +86,42 @@ fn discount(text: &str) -> Option<Discount> {
     Discount::from_percent(percent, DiscountBasis::CreditsBoughtBelowPar).ok()
 }
 
-fn master_keys(reader: &mut Reader<'_>) -> Vec<SecretString> {
-    let Some(list) = reader.secret("OPENROUTER_MASTER_KEYS") else {
+fn keys(reader: &mut Reader<'_>, name: &'static str) -> Vec<SecretString> {
+    let Some(list) = reader.secret(name) else {
         return Vec::new();
     };
     let keys: Vec<&str> = list.expose_secret().split(',').map(str::trim).collect();
     for (index, key) in keys.iter().enumerate() {
         let position = index + 1;
-        let is_key = !key.is_empty()
-            && key.len() <= LONGEST_KEY
-            && key.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_key {
+        if !is_key(key) {
             reader.fault(
-                "OPENROUTER_MASTER_KEYS",
+                name,
                 format!("entry {position} is not a key; expected keys, separated by commas"),
             );
         } else if keys.iter().take(index).any(|earlier| earlier == key) {
             reader.fault(
-                "OPENROUTER_MASTER_KEYS",
+                name,
                 format!("entry {position} repeats an earlier one; expected each key once"),
             );
         }
     }
     keys.into_iter().map(SecretString::from).collect()
+}
+
+/// Whether this can be a key of an upstream.
+pub(crate) fn is_key(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= LONGEST_KEY
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn seconds(reader: &mut Reader<'_>, name: &'static str) -> Option<Duration> {
+    reader.parsed(name, "a number of seconds from 1 to 600", |text| {
+        text.parse()
+            .ok()
+            .filter(|seconds| (1..=600).contains(seconds))
+            .map(Duration::from_secs)
+    })
 }
 
 fn https_proxy(reader: &mut Reader<'_>) -> Option<SecretString> {

@@ -11,8 +11,11 @@ use tokio_util::task::TaskTracker;
 
 use super::Gateway;
 use crate::changes;
+use crate::idempotency::ClaimLoop;
+use crate::masters;
 use crate::resolver::{self, Unsettled};
 use crate::settle::{CommitLoop, Landing};
+use crate::strays;
 
 /// How often requests in flight are looked through.
 const WRITE_DOWN_EVERY: Duration = Duration::from_millis(100);
@@ -25,6 +28,10 @@ const LAST_LANDING: Duration = Duration::from_secs(5);
 const LANDING_POLL: Duration = Duration::from_millis(50);
 /// How often last uses of keys are written.
 const KEYS_USED_EVERY: Duration = Duration::from_secs(10);
+/// How often keys of repeats are forgotten whose time is over; how many together, and how often in one go.
+const SWEEP_CLAIMS_EVERY: Duration = Duration::from_secs(30);
+const SWEPT_TOGETHER: u32 = 250;
+const MOST_SWEEPS: usize = 100;
 
 /// The work beside the requests, to be started once.
 pub struct Background {
@@ -32,6 +39,7 @@ pub struct Background {
     pub(super) commits: CommitLoop,
     pub(super) landing: Landing,
     pub(super) unsettled: mpsc::Receiver<Unsettled>,
+    pub(super) claims: ClaimLoop,
 }
 
 impl Background {
@@ -42,21 +50,26 @@ impl Background {
             commits,
             landing,
             unsettled,
+            claims,
         } = self;
         let (work, commit_work) = (TaskTracker::new(), TaskTracker::new());
         let (stop, stop_resolving) = (CancellationToken::new(), CancellationToken::new());
         commit_work.spawn(commits.run());
         let resolver = resolver::run(Arc::clone(&gateway), unsettled, stop_resolving.clone());
         work.spawn(resolver);
+        work.spawn(claims.run(stop.clone()));
         let stop_landing = CancellationToken::new();
         work.spawn(landing.run(stop_landing.clone()));
         gateway.take_over().await?;
         work.spawn(changes::follow(Arc::clone(&gateway), stop.clone()));
+        work.spawn(strays::follow(Arc::clone(&gateway), stop.clone()));
+        work.spawn(masters::follow(Arc::clone(&gateway), stop.clone()));
         let each = |period, work| every(period, Arc::clone(&gateway), stop.clone(), work);
         work.spawn(each(WRITE_DOWN_EVERY, Chore::WriteDown));
         work.spawn(each(MAINTAIN_EVERY, Chore::Maintain));
         work.spawn(each(KEEP_EVERY, Chore::Keep));
         work.spawn(each(KEYS_USED_EVERY, Chore::KeysUsed));
+        work.spawn(each(SWEEP_CLAIMS_EVERY, Chore::SweepClaims));
         Ok(Working {
             gateway,
             work,
@@ -75,6 +88,7 @@ enum Chore {
     Maintain,
     Keep,
     KeysUsed,
+    SweepClaims,
 }
 
 impl Gateway {
@@ -103,6 +117,7 @@ impl Gateway {
                 }
             }
             Chore::KeysUsed => self.write_keys_used().await,
+            Chore::SweepClaims => self.sweep_claims().await,
         }
     }
 }
@@ -122,6 +137,21 @@ impl Gateway {
             );
         }
         self.take_over().await
+    }
+
+    /// Forgets keys of repeats whose time is over, a few at a time.
+    async fn sweep_claims(&self) {
+        for _ in 0..MOST_SWEEPS {
+            let now = self.clock.now();
+            match self.store.sweep_claims(now, SWEPT_TOGETHER).await {
+                Ok(swept) if swept == SWEPT_TOGETHER && !self.stopping.is_cancelled() => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "keys of repeats could not be forgotten");
+                    return;
+                }
+            }
+        }
     }
 
     /// At a stop, what is spooled gets a moment to land.
@@ -212,7 +242,9 @@ impl Working {
             }
         }
         stop.cancel();
-        gateway.settler.flush().await;
+        if gateway.settler.flush().await.is_err() {
+            tracing::error!("what was served last could not be made durable");
+        }
         gateway.wait_for_landing(&cut).await;
         stop_landing.cancel();
         work.close();

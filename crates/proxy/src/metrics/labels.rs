@@ -56,10 +56,32 @@ label_set! {
         Concurrency = "concurrency",
         /// 429: a budget of requests is spent.
         RequestBudget = "request_budget",
+        /// 409 or 422: the Idempotency-Key is taken.
+        IdempotencyKey = "idempotency_key",
         /// 503: the database is away, no price book is in force, or the process is stopping.
         NotReady = "not_ready",
         /// 503 or 429: no master account can serve.
         NoUpstream = "no_upstream",
+        /// 429: the upstream's quota of free models is used up, or this tenant's part of it.
+        FreeQuota = "free_quota",
+    }
+}
+
+label_set! {
+    /// Why a connection was closed before a request.
+    Rejection {
+        /// The address has as many as it may have.
+        AddressLimit = "address_limit",
+        /// A trusted proxy sent no header of the PROXY protocol.
+        ProxyHeader = "proxy_header",
+        /// No keys could be agreed on.
+        TlsHandshake = "tls_handshake",
+        /// Header and handshake took too long.
+        HandshakeTimeout = "handshake_timeout",
+        /// It speaks no TLS.
+        PlainHttp = "plain_http",
+        /// The server stops.
+        Stopping = "stopping",
     }
 }
 
@@ -110,6 +132,18 @@ impl From<Fault> for FaultKind {
 }
 
 label_set! {
+    /// How the circuit breaker of a master account stands.
+    BreakerState {
+        /// Requests pass.
+        Closed = "closed",
+        /// Nobody passes.
+        Open = "open",
+        /// One request may pass, or is under way.
+        HalfOpen = "half_open",
+    }
+}
+
+label_set! {
     /// What must not happen, and what the operator should look at when it does.
     Alarm {
         /// The upstream billed nothing for output of a model that has a price.
@@ -126,6 +160,8 @@ label_set! {
         UsageMissing = "usage_missing",
         /// The database refused a batch of usage events.
         CommitRefused = "commit_refused",
+        /// The certificate's files have changed, and can't be used: the old one goes on.
+        CertificateRefused = "certificate_refused",
     }
 }
 
@@ -174,6 +210,8 @@ label_set! {
         ModelsOnSale = "airouter_models_on_sale",
         /// 1 when rate limits are shared through Redis, 0 when not.
         RedisUp = "airouter_redis_up",
+        /// When the certificate for clients ends, in seconds since 1970.
+        CertificateExpiry = "airouter_certificate_expiry_timestamp_seconds",
         /// 1 when requests are accepted, 0 when not.
         Ready = "airouter_ready",
     }
@@ -200,6 +238,9 @@ impl Gauge {
             Self::KeyCacheEntries => "Keys in the cache of account snapshots, unknown ones too.",
             Self::ModelsOnSale => "Models on sale.",
             Self::RedisUp => "1 when rate limits are shared through Redis, 0 when not.",
+            Self::CertificateExpiry => {
+                "When the certificate for clients ends, in seconds since 1970; 0 without TLS."
+            }
             Self::Ready => "1 when requests are accepted, 0 when not.",
         }
     }

@@ -8,7 +8,7 @@ use airouter_billing::event::{Delivery, Ending};
 use airouter_billing::{Nanos, Outcome, UsageEvent};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 
-use super::labels::{FaultKind, TokenKind};
+use super::labels::{BreakerState, FaultKind, TokenKind};
 use super::register::{counter_by, gauge_by};
 
 /// Models with a label of their own; all others share one.
@@ -37,12 +37,67 @@ pub struct MasterMetrics {
     index: usize,
     pub(super) faults: [IntCounter; FaultKind::ALL.len()],
     put_aside: IntGauge,
+    breaker: [IntGauge; BreakerState::ALL.len()],
+    attempts: IntCounter,
+    repeats: IntCounter,
+    in_flight: IntGauge,
+    share: IntGauge,
+    known_later: KnownLater,
+}
+
+/// What isn't known of every master account: these series begin with what they say.
+#[derive(Debug)]
+struct KnownLater {
+    credit: IntGaugeVec,
+    credit_days: IntGaugeVec,
+    agreement_days: IntGaugeVec,
 }
 
 impl MasterMetrics {
-    /// Shows whether the master account is put aside: 1 if it is, 0 if not.
-    pub fn set_put_aside(&self, put_aside: i64) {
-        self.put_aside.set(put_aside);
+    /// Shows how its circuit breaker stands. What is not closed is put aside.
+    pub fn set_breaker(&self, state: BreakerState) {
+        self.put_aside.set(i64::from(state != BreakerState::Closed));
+        for (gauge, of) in self.breaker.iter().zip(BreakerState::ALL) {
+            gauge.set(i64::from(of == state));
+        }
+    }
+
+    /// A request is sent to it.
+    pub fn attempted(&self) {
+        self.attempts.inc();
+    }
+
+    /// A request is sent to it that it has failed before.
+    pub fn repeated(&self) {
+        self.repeats.inc();
+    }
+
+    /// Requests that run on it, and its part of the recent ones in percent.
+    pub fn set_traffic(&self, in_flight: usize, share: u64) {
+        self.in_flight
+            .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        self.share.set(i64::try_from(share).unwrap_or(i64::MAX));
+    }
+
+    /// What its upstream says is left, and for how many days if anything is used.
+    pub fn set_credit(&self, left: Nanos, days: Option<i64>) {
+        let of = |gauges: &IntGaugeVec| gauges.with_label_values(&[&self.label]);
+        of(&self.known_later.credit).set(left.get());
+        match days {
+            Some(days) => of(&self.known_later.credit_days).set(days),
+            // Unless it was known, there is nothing to remove.
+            None => drop(
+                self.known_later
+                    .credit_days
+                    .remove_label_values(&[&self.label]),
+            ),
+        }
+    }
+
+    /// Whole days until its agreement ends; below zero when it has ended.
+    pub fn set_agreement(&self, days_left: i64) {
+        let gauges = &self.known_later.agreement_days;
+        gauges.with_label_values(&[&self.label]).set(days_left);
     }
 }
 
@@ -83,6 +138,14 @@ struct Series {
     deficit: IntCounterVec,
     faults: IntCounterVec,
     put_aside: IntGaugeVec,
+    breaker: IntGaugeVec,
+    attempts: IntCounterVec,
+    repeats: IntCounterVec,
+    in_flight: IntGaugeVec,
+    share: IntGaugeVec,
+    credit: IntGaugeVec,
+    credit_days: IntGaugeVec,
+    agreement_days: IntGaugeVec,
 }
 
 impl Routes {
@@ -193,9 +256,12 @@ pub(super) fn nanodollars(amount: Nanos) -> u64 {
 }
 
 impl Series {
+    #[expect(clippy::too_many_lines, reason = "a list of series")]
     fn new(registry: &Registry) -> Result<Self> {
         let by_route =
             |name: &str, help: &str| counter_by(registry, name, help, &["model", "master_account"]);
+        let of_master =
+            |name: &str, help: &str| gauge_by(registry, name, help, &["master_account"]);
         Ok(Self {
             requests: counter_by(
                 registry,
@@ -235,11 +301,47 @@ impl Series {
                 "What went wrong at or on the way to the upstream.",
                 &["master_account", "kind"],
             )?,
-            put_aside: gauge_by(
-                registry,
+            put_aside: of_master(
                 "airouter_master_account_put_aside",
                 "1 while a master account is put aside after a fault of its own, 0 while it serves.",
+            )?,
+            breaker: gauge_by(
+                registry,
+                "airouter_master_account_breaker",
+                "1 for the state in which the circuit breaker of a master account is, 0 for the others.",
+                &["master_account", "state"],
+            )?,
+            attempts: counter_by(
+                registry,
+                "airouter_upstream_attempts_total",
+                "Requests that were sent to a master account.",
                 &["master_account"],
+            )?,
+            repeats: counter_by(
+                registry,
+                "airouter_upstream_repeats_total",
+                "Requests that were sent to a master account again after it had failed them.",
+                &["master_account"],
+            )?,
+            in_flight: of_master(
+                "airouter_master_account_requests",
+                "Requests that run on a master account.",
+            )?,
+            share: of_master(
+                "airouter_master_account_share_percent",
+                "A master account's part of the requests of the last minute.",
+            )?,
+            credit: of_master(
+                "airouter_master_account_credit_nanodollars",
+                "What the upstream says is left, in nano-dollars of list cost.",
+            )?,
+            credit_days: of_master(
+                "airouter_master_account_credit_days",
+                "Whole days that the credit lasts at the present pace.",
+            )?,
+            agreement_days: of_master(
+                "airouter_master_account_agreement_days",
+                "Whole days until the agreement ends; below zero when it has ended.",
             )?,
         })
     }
@@ -258,6 +360,17 @@ impl Series {
             index,
             faults: FaultKind::ALL.map(|kind| self.faults.with_label_values(&[label, kind.name()])),
             put_aside: self.put_aside.with_label_values(&[label]),
+            breaker: BreakerState::ALL
+                .map(|state| self.breaker.with_label_values(&[label, state.name()])),
+            attempts: self.attempts.with_label_values(&[label]),
+            repeats: self.repeats.with_label_values(&[label]),
+            in_flight: self.in_flight.with_label_values(&[label]),
+            share: self.share.with_label_values(&[label]),
+            known_later: KnownLater {
+                credit: self.credit.clone(),
+                credit_days: self.credit_days.clone(),
+                agreement_days: self.agreement_days.clone(),
+            },
         }
     }
 

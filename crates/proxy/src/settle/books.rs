@@ -6,7 +6,7 @@ use std::time::Duration;
 use airouter_billing::RequestId;
 use airouter_billing::event::LossReason;
 use airouter_store::StoreError;
-use airouter_store::settlements::{CommitBatch, Committed, RefusedEvent, Uncollected};
+use airouter_store::settlements::{CommitBatch, Committed, Corrected, RefusedEvent, Uncollected};
 
 use super::SettlerParts;
 use super::spooled::SpooledBatch;
@@ -66,7 +66,7 @@ async fn commit(
         .store
         .commit(spooled.replica, &spooled.batch, parts.clock.now());
     match tokio::time::timeout(patience, commit).await {
-        Ok(committed) => committed,
+        Ok(committed) => committed.inspect(|_| parts.committed.note(&spooled.batch)),
         Err(elapsed) => Err(StoreError::InDoubt(Box::new(elapsed))),
     }
 }
@@ -75,6 +75,19 @@ fn note(parts: &SettlerParts, committed: Committed, unwritten: &mut Unwritten) {
     for Uncollected { request, amount } in committed.uncollected {
         tracing::warn!(%request, %amount, "a price was not covered");
         parts.metrics.loss(LossReason::Uncollected, amount);
+    }
+    for corrected in committed.corrected {
+        let Corrected {
+            request,
+            reason,
+            reversed,
+            charged,
+        } = corrected;
+        tracing::warn!(
+            %request, loss = reason.name(), %reversed, %charged,
+            "another replica had booked this request as a loss; its client had its answer, and is billed"
+        );
+        parts.metrics.loss_corrected(reason);
     }
     for request in committed.superseded {
         tracing::error!(%request, "another replica took this one for dead and booked a request of it as a loss");
@@ -120,17 +133,28 @@ async fn set_aside(
 
 /// A batch of each of its jobs.
 fn split(batch: &CommitBatch) -> Vec<CommitBatch> {
+    let part = || CommitBatch {
+        answers: batch.answers,
+        ..CommitBatch::default()
+    };
+    let claims_of = |request: RequestId| {
+        let claims = batch.finished_claims.iter();
+        let own = claims.filter(|finished| finished.claim.request == request);
+        own.cloned().collect()
+    };
     let pending = batch.pending.iter().map(|pending| CommitBatch {
         pending: vec![pending.clone()],
-        ..CommitBatch::default()
+        finished_claims: claims_of(pending.request.id),
+        ..part()
     });
     let events = batch.events.iter().map(|event| CommitBatch {
         events: vec![event.clone()],
-        ..CommitBatch::default()
+        finished_claims: claims_of(event.request.id),
+        ..part()
     });
     let forgotten = CommitBatch {
         forgotten: batch.forgotten.clone(),
-        ..CommitBatch::default()
+        ..part()
     };
     pending
         .chain(events)

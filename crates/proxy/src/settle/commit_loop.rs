@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use airouter_billing::RequestId;
+use airouter_store::idempotency::FinishedClaim;
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::CommitBatch;
 use tokio::sync::mpsc;
@@ -17,6 +18,9 @@ use crate::report::Report;
 
 /// Most jobs of one commit.
 const BATCH_SIZE: usize = 1_024;
+/// Most bytes of answers that are kept for repeats in one commit, beyond the last one's: more would keep others waiting,
+/// and not fit into a record of the spool.
+const KEPT_BYTES: usize = 2 << 20;
 /// A commit that takes longer is one of a database that is away.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Waits between attempts while neither the database nor the disk takes anything.
@@ -68,6 +72,7 @@ impl CommitLoop {
             batch,
             waiting,
             reports,
+            kept_bytes: _,
         } = gathered;
         let metrics = &self.parts.metrics;
         if !batch.events.is_empty() {
@@ -146,6 +151,8 @@ struct Gathered {
     waiting: Vec<Waiting>,
     /// One for each of the batch's events.
     reports: Vec<Option<Report>>,
+    /// Bytes of answers that are kept for repeats.
+    kept_bytes: usize,
 }
 
 /// The jobs by the number of this process that their charges belong to: one, but for a moment after it began anew.
@@ -154,30 +161,47 @@ fn gather(
     jobs: impl Iterator<Item = Job>,
     present: ReplicaId,
 ) -> impl Iterator<Item = (ReplicaId, Gathered)> {
-    let mut by_replica: BTreeMap<ReplicaId, Gathered> = BTreeMap::new();
+    let mut by_replica: BTreeMap<ReplicaId, Vec<Gathered>> = BTreeMap::new();
     for job in jobs {
         let owner = match &job {
             Job::Event(finished, _) => finished.replica,
             Job::Pending(..) | Job::Forget(_) | Job::Flush(_) => present,
         };
-        by_replica.entry(owner).or_default().add(job);
+        let parts = by_replica.entry(owner).or_default();
+        match parts.last_mut().filter(|part| part.kept_bytes < KEPT_BYTES) {
+            Some(part) => part.add(job),
+            None => {
+                let mut part = Gathered::default();
+                part.add(job);
+                parts.push(part);
+            }
+        }
     }
-    by_replica.into_iter()
+    by_replica
+        .into_iter()
+        .flat_map(|(replica, parts)| parts.into_iter().map(move |part| (replica, part)))
 }
 
 impl Gathered {
     fn add(&mut self, job: Job) {
         let (request, acknowledgement) = match job {
             Job::Event(finished, acknowledgement) => {
-                let Finished { event, report, .. } = *finished;
+                let Finished {
+                    event,
+                    report,
+                    claim,
+                    ..
+                } = *finished;
                 let request = event.request.id;
                 self.batch.events.push(event);
                 self.reports.push(report);
+                self.keep(claim);
                 (Some(request), Some(acknowledgement))
             }
-            Job::Pending(pending, acknowledgement) => {
+            Job::Pending(pending, claim, acknowledgement) => {
                 let request = pending.request.id;
                 self.batch.pending.push(*pending);
+                self.keep(claim);
                 (Some(request), acknowledgement)
             }
             Job::Forget(request) => {
@@ -191,5 +215,11 @@ impl Gathered {
             acknowledgement,
         };
         self.waiting.extend(acknowledgement.map(waits));
+    }
+
+    fn keep(&mut self, claim: Option<FinishedClaim>) {
+        let answer = claim.as_ref().and_then(|claim| claim.answer.as_ref());
+        self.kept_bytes += answer.map_or(0, |answer| answer.as_bytes().len());
+        self.batch.finished_claims.extend(claim);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use airouter_billing::correction::Answers;
 use airouter_spool::{Position, Spool, SpoolError};
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::CommitBatch;
@@ -46,7 +47,8 @@ pub(super) struct Next {
     pub(super) up_to: Position,
 }
 
-/// Reads what lands next, of at most so many records. `None` when nothing waits. A record that is no batch is announced and passed over.
+/// Reads what lands next, of at most so many records. `None` when nothing waits. What was spooled is acknowledged: the
+/// ends of its answers were sent. A record that is no batch is announced and passed over.
 pub(super) async fn next(
     spool: &Arc<Spool>,
     most_records: usize,
@@ -57,14 +59,20 @@ pub(super) async fn next(
     let mut next: Option<Next> = None;
     for record in waiting {
         let batch = match serde_json::from_slice::<SpooledBatch>(&record.record) {
-            Ok(batch) => batch,
+            Ok(mut batch) => {
+                batch.batch.answers = Answers::Acknowledged;
+                batch
+            }
             Err(error) => {
                 tracing::error!(%error, record = %String::from_utf8_lossy(&record.record), "a spooled record can't be read");
                 SpooledBatch {
                     replica: next
                         .as_ref()
                         .map_or(ReplicaId::new(0), |next| next.batch.replica),
-                    batch: CommitBatch::default(),
+                    batch: CommitBatch {
+                        answers: Answers::Acknowledged,
+                        ..CommitBatch::default()
+                    },
                 }
             }
         };
@@ -79,6 +87,8 @@ pub(super) async fn next(
                 next.batch.batch.events.extend(batch.batch.events);
                 next.batch.batch.pending.extend(batch.batch.pending);
                 next.batch.batch.forgotten.extend(batch.batch.forgotten);
+                let claims = batch.batch.finished_claims;
+                next.batch.batch.finished_claims.extend(claims);
                 next.up_to = record.position;
             }
             Some(_) => break,

@@ -39,20 +39,26 @@ impl Auditor {
         })
     }
 
-    pub(super) fn check_entry(&mut self, entry: &LedgerEntry) -> Result<(), Broken> {
-        self.fingerprint = fingerprint(self.fingerprint, entry);
-        let mut sum = 0_i128;
-        for posting in &entry.postings {
-            let amount = i128::from(posting.amount.get());
-            sum += amount;
-            *self.postings.entry(posting.account).or_default() += amount;
+    /// Entries of one step: what they come to together is what was booked in it.
+    pub(super) fn check_entries(&mut self, entries: &[LedgerEntry]) -> Result<(), Broken> {
+        for entry in entries {
+            self.fingerprint = fingerprint(self.fingerprint, entry);
+            let mut sum = 0_i128;
+            for posting in &entry.postings {
+                let amount = i128::from(posting.amount.get());
+                sum += amount;
+                *self.postings.entry(posting.account).or_default() += amount;
+            }
+            holds(sum == 0, Promise::Conserved, || {
+                format!("the postings of a transaction sum to {sum}: {entry:?}")
+            })?;
         }
-        holds(sum == 0, Promise::Conserved, || {
-            format!("the postings of a transaction sum to {sum}: {entry:?}")
-        })?;
-        let is_usage = entry.kind == Kind::Usage;
-        for posting in entry.postings.iter().filter(|_| is_usage) {
-            self.check_account(posting.account)?;
+        let is_usage =
+            |entry: &&LedgerEntry| matches!(entry.kind, Kind::Usage | Kind::Correction(_));
+        for entry in entries.iter().filter(is_usage) {
+            for posting in &entry.postings {
+                self.check_account(posting.account)?;
+            }
         }
         Ok(())
     }
@@ -160,20 +166,17 @@ impl Auditor {
         self.check_bills(database, upstream)
     }
 
-    /// Every end that was sent is charged.
-    fn check_ends(&mut self, database: &Database) -> Result<(), Broken> {
+    /// Every end that was sent is charged; where no price was known at the end, it may never have become known.
+    fn check_ends(&self, database: &Database) -> Result<(), Broken> {
         for (request, known) in &self.known {
-            if known.told != Told::TheEnd {
-                continue;
-            }
             let outcome = database.row(*request).map(|row| row.event.outcome);
-            let is_charged = match outcome {
-                Some(Outcome::Charged | Outcome::Lost(LossReason::Unknown)) => true,
-                Some(Outcome::Lost(LossReason::Crash)) => {
-                    self.superseded += 1;
-                    database.has_ended(known.number)
-                }
-                Some(Outcome::Lost(_)) | None => false,
+            let is_charged = match known.told {
+                Told::Nothing => continue,
+                Told::TheEndOfACharge => outcome == Some(Outcome::Charged),
+                Told::TheEnd => matches!(
+                    outcome,
+                    Some(Outcome::Charged | Outcome::Lost(LossReason::Unknown))
+                ),
             };
             holds(is_charged, Promise::DurableBeforeDone, || {
                 format!("the end of {request} was sent, and it is {outcome:?}")

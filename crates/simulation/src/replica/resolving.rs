@@ -46,9 +46,21 @@ impl Replica {
     /// A pending request of a replica that has ended, or one of its own of which the answer got lost.
     pub(super) fn take_up(&mut self, pending: Pending, senses: Senses<'_>) {
         let request = pending.request.id;
-        if !self.is_known(request) {
+        let is_known = match pending.reason {
+            PendingReason::UsageUnknown => self.is_known_to_have_ended(request),
+            PendingReason::InFlight | PendingReason::FailedAttempt => self.is_known(request),
+        };
+        if !is_known {
             self.find_out(pending, None, senses);
         }
+    }
+
+    /// Whether it knows more of a request than that it was in flight.
+    fn is_known_to_have_ended(&self, request: RequestId) -> bool {
+        let unsettled = self.unsettled.get(&request);
+        self.running.contains_key(&request)
+            || unsettled.is_some_and(|known| known.pending.reason != PendingReason::InFlight)
+            || self.settler.knows_the_end_of(request)
     }
 
     /// Pending requests that are its own: those that it knows nothing of a second time are taken up. (What it has just

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use airouter_billing::budget::BudgetSlot;
+use airouter_billing::correction::{Answers, closes};
 use airouter_billing::event::Ending;
+use airouter_billing::recovery::PendingReason;
 use airouter_billing::{RequestId, Timestamp};
 
 use super::{Errand, Input, Output, Replica, Senses};
@@ -47,11 +49,24 @@ struct Flight {
     spender: ReplicaNumber,
     owner: ReplicaNumber,
     jobs: Vec<Job>,
+    /// As it was sent.
+    answers: Answers,
 }
 
 impl Settler {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.in_flight.is_none()
+    }
+
+    /// What is known of the answer that a job is about; `None` of one that nobody waits for.
+    fn answer_of(&self, job: &Job) -> Option<Answers> {
+        if !job.is_spooled() {
+            None
+        } else if self.spooled.contains(&job.request()) {
+            Some(Answers::Acknowledged)
+        } else {
+            Some(Answers::Waiting)
+        }
     }
 
     fn jobs(&self) -> impl Iterator<Item = &Job> {
@@ -62,6 +77,16 @@ impl Settler {
     /// Whether it is about to commit something about a request.
     pub(super) fn knows(&self, request: RequestId) -> bool {
         self.jobs().any(|job| job.request() == request)
+    }
+
+    /// Whether it is about to commit something about a request that settles or opens it, whatever is pending.
+    pub(super) fn knows_the_end_of(&self, request: RequestId) -> bool {
+        let mut jobs = self.jobs().filter(|job| job.request() == request);
+        jobs.any(|job| match job {
+            Job::Event(event, _) => closes(event.outcome, PendingReason::UsageUnknown),
+            Job::Open(_) | Job::Forget(_) => true,
+            Job::Note(_) => false,
+        })
     }
 
     /// Whether a commit waits for its answer, or has waited a moment ago, for so long that the database was away.
@@ -117,8 +142,13 @@ impl Replica {
             return;
         };
         let mut spender = None;
+        let mut answers = None;
         let mut jobs = Vec::new();
         while let Some(job) = self.settler.queue.front() {
+            let answer = self.settler.answer_of(job);
+            if answers.is_some() && answer.is_some() && answers != answer {
+                break;
+            }
             if let Job::Event(_, of) = job {
                 if spender.is_some_and(|spender| spender != *of) {
                     break;
@@ -128,6 +158,7 @@ impl Replica {
             if jobs.len() == BATCH_SIZE {
                 break;
             }
+            answers = answers.or(answer);
             jobs.extend(self.settler.queue.pop_front());
         }
         if !jobs.is_empty() {
@@ -138,20 +169,28 @@ impl Replica {
                 spender,
                 owner,
                 jobs,
+                answers: answers.unwrap_or_default(),
             });
             self.retry_commit();
         }
     }
 
     pub(super) fn retry_commit(&mut self) {
+        let in_flight = self.settler.in_flight.as_ref();
+        let known = in_flight.and_then(|flight| {
+            let mut jobs = flight.jobs.iter();
+            jobs.find_map(|job| self.settler.answer_of(job))
+        });
         let Some(flight) = &mut self.settler.in_flight else {
             return;
         };
         flight.owner = self.number.unwrap_or(flight.owner);
+        flight.answers = known.unwrap_or(flight.answers);
         let call = Call::Commit {
             spender: flight.spender,
             owner: flight.owner,
             jobs: flight.jobs.clone(),
+            answers: flight.answers,
         };
         let number = self.call(call, Errand::Commit);
         if let Some(flight) = &mut self.settler.in_flight {
@@ -198,7 +237,7 @@ impl Replica {
     }
 
     pub(super) fn committed(&mut self, answer: Result<Answer, Unanswered>, senses: Senses<'_>) {
-        let Ok(Answer::Committed(superseded)) = answer else {
+        let Ok(Answer::Committed { superseded, .. }) = answer else {
             self.settler.database = DatabaseIs::Away;
             self.spool_all();
             self.outputs
@@ -212,8 +251,15 @@ impl Replica {
         if senses.steady.micros_since(flight.since) > SLOW_MICROS {
             self.settler.slow_until = Some(senses.steady);
         }
+        let mut again = Vec::new();
         for job in flight.jobs {
             let request = job.request();
+            // Its end was sent after this was on its way: it is committed once more, as what it is by now.
+            let is_late = flight.answers == Answers::Waiting && superseded.contains(&request);
+            if is_late && self.settler.spooled.contains(&request) {
+                again.push(job);
+                continue;
+            }
             if job.is_spooled() && self.settler.spooled.remove(&request) {
                 self.outputs.push(Output::Unspool(request));
             }
@@ -224,6 +270,9 @@ impl Replica {
             } else if job.is_spooled() {
                 self.end(request);
             }
+        }
+        for job in again.into_iter().rev() {
+            self.settler.queue.push_front(job);
         }
         self.commit_next(senses);
     }

@@ -132,7 +132,17 @@ impl World {
             Answer::Renewed(Err(_)) | Answer::Leased(Err(_)) => self.saw(Sight::Fenced),
             Answer::Ended(ended) if !ended.is_empty() => self.saw(Sight::SilentReplica),
             Answer::TakenOver { taken, .. } if !taken.is_empty() => self.saw(Sight::TakenOver),
-            Answer::Committed(superseded) if !superseded.is_empty() => self.saw(Sight::Superseded),
+            Answer::Committed {
+                superseded,
+                corrected,
+            } => {
+                for (sight, count) in [
+                    (Sight::Superseded, superseded.len()),
+                    (Sight::Corrected, *corrected),
+                ] {
+                    (0..count).for_each(|_| self.saw(sight));
+                }
+            }
             _ => {}
         }
         match (call, answer) {

@@ -25,7 +25,6 @@ impl World {
     pub(super) fn sum_up(&mut self) {
         let midnight = Timestamp::from_micros(MIDNIGHT * SECOND);
         for (sight, times) in [
-            (Sight::LossThatStood, self.auditor.superseded),
             (Sight::CutYoung, self.auditor.cut_young),
             (Sight::CutWhileAway, self.auditor.cut_while_away),
         ] {

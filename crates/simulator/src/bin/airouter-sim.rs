@@ -46,6 +46,9 @@ struct Upstream {
     /// Accepted inference keys, comma-separated.
     #[arg(long, value_delimiter = ',', default_value = DEFAULT_MASTER_KEY)]
     keys: Vec<String>,
+    /// Management keys, comma-separated: the n-th belongs to the n-th inference key's account.
+    #[arg(long, value_delimiter = ',')]
+    management_keys: Vec<String>,
     /// Count so many prompt tokens a byte of the body.
     #[arg(long)]
     prompt_tokens_per_byte: Option<u32>,
@@ -151,6 +154,7 @@ async fn serve_upstream(options: Upstream) -> anyhow::Result<()> {
     let config = SimulatorConfig {
         listen: options.listen,
         master_keys: options.keys,
+        management_keys: options.management_keys,
         prompt_tokens_per_byte: options.prompt_tokens_per_byte,
         keep_generations: options.keep_generations,
         ..SimulatorConfig::default()

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,6 +21,8 @@ pub(crate) enum Traffic {
     Hangs,
     /// Connections with smaller numbers hang; later ones pass.
     HangsBefore(usize),
+    /// A connection on which something is committed ends when the server has done so, and nobody is told.
+    EndsAtCommit,
     /// Connections end, also new ones.
     Ends,
 }
@@ -36,7 +38,7 @@ pub(crate) struct Proxy {
 impl Traffic {
     fn lets_pass(self, number: usize) -> bool {
         match self {
-            Self::Flows | Self::Ends => true,
+            Self::Flows | Self::EndsAtCommit | Self::Ends => true,
             Self::Hangs => false,
             Self::HangsBefore(first) => number >= first,
         }
@@ -129,10 +131,33 @@ async fn relay(
 ) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let commits = AtomicBool::new(false);
+    let asked = |bytes: &[u8]| {
+        let is_commit = bytes.windows(6).any(|word| word == b"COMMIT");
+        if is_commit && *traffic.borrow() == Traffic::EndsAtCommit {
+            commits.store(true, Ordering::SeqCst);
+        }
+        After::GoesOn
+    };
+    // What the server says after a commit is not passed on.
+    let answered = |_: &[u8]| {
+        if commits.load(Ordering::SeqCst) {
+            After::Ends
+        } else {
+            After::GoesOn
+        }
+    };
     tokio::select! {
-        () = pump(from_client, to_server, number, traffic.clone()) => {}
-        () = pump(from_server, to_client, number, traffic) => {}
+        () = pump(from_client, to_server, number, traffic.clone(), asked) => {}
+        () = pump(from_server, to_client, number, traffic.clone(), answered) => {}
     }
+}
+
+/// What becomes of a connection after some bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    GoesOn,
+    Ends,
 }
 
 async fn pump(
@@ -140,9 +165,13 @@ async fn pump(
     mut to: OwnedWriteHalf,
     number: usize,
     mut traffic: watch::Receiver<Traffic>,
+    look_at: impl Fn(&[u8]) -> After,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if look_at(&buffer[..count]) == After::Ends {
+            return;
+        }
         let waited = traffic
             .wait_for(|traffic| traffic.lets_pass(number))
             .await

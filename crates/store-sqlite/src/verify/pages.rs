@@ -1,7 +1,7 @@
 //! Usage events and postings in the order in which they were written.
 
 use airouter_store::StoreError;
-use airouter_store::verification::rows::PostingRow;
+use airouter_store::verification::rows::{CorrectionRow, PostingRow};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::SqliteConnection;
 
@@ -48,4 +48,32 @@ pub(super) fn postings(
         .fetch(connection)
         .map(|row| row.map_err(failed))
         .boxed()
+}
+
+/// All corrections with what they correct.
+pub(super) async fn corrections(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<CorrectionRow>, StoreError> {
+    sqlx::query_as!(
+        CorrectionRow,
+        r#"SELECT t.corrects AS "corrects?: i64",
+            concat_ws(char(31),
+                hex(c.id), c.transaction_id, hex(c.payer_id), c.price_terms_id, c.budget_set_id, c.prompt_tokens,
+                c.completion_tokens, c.reported_cost, coalesce(c.upstream_inference_cost, ''), c.list_cost,
+                c.cost_nanos, c.price_nanos, c.charged_nanos, c.uncollected_nanos, c.charged_requests,
+                coalesce(c.loss_reason, '')) AS "event!: String",
+            CASE WHEN r.id IS NOT NULL THEN concat_ws(char(31),
+                r.seq, r.transaction_id, hex(r.payer_id), r.price_terms_id, r.budget_set_id, r.prompt_tokens,
+                r.completion_tokens, r.reported_cost, coalesce(r.upstream_inference_cost, ''), r.list_cost,
+                r.cost_nanos, r.price_nanos, r.charged_nanos, r.uncollected_nanos, r.charged_requests,
+                coalesce(r.loss_reason, ''))
+            END AS "corrected?: String"
+        FROM request_corrections c
+        LEFT JOIN ledger_transactions t ON t.id = c.transaction_id
+        LEFT JOIN request_logs r ON r.id = c.id
+        ORDER BY c.transaction_id, c.id"#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)
 }

@@ -148,6 +148,10 @@ impl Ledger for LedgerReader<'_> {
     }
 
     async fn name_event(&mut self, row: &str) -> Result<String, StoreError> {
+        // A correction is known by its request, which is longer than any number.
+        if let Ok(request) = Uuid::try_parse(row) {
+            return Ok(format!("request {request}"));
+        }
         let id = sqlx::query_scalar!("SELECT id FROM request_logs WHERE seq = $1", row)
             .fetch_one(&mut *self.0)
             .await

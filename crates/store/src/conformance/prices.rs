@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use airouter_billing::price_book::{OutputLimit, PriceKey, RawPricing};
 
-use super::world::{START, new_master};
+use super::world::START;
 use crate::clients::ChangePosition;
 use crate::prices::ListedModel;
 use crate::{Store, StoreError};
@@ -24,6 +24,30 @@ fn listed(id: &str, prompt: &str) -> ListedModel {
         output_limit: OutputLimit::Supported,
         listing: format!(r#"{{"id":"{id}"}}"#),
     }
+}
+
+/// What a model cost at a time, whatever it costs now.
+pub async fn prices_of_the_past_are_known(store: Arc<dyn Store>) {
+    let later = START.plus_seconds(10);
+    for (prompt, at) in [("0.000001", START), ("0.000003", later)] {
+        let list = [listed("a/one", prompt)];
+        store.record_models("openrouter", &list, at).await.unwrap();
+    }
+    let versions = |at| {
+        let store = Arc::clone(&store);
+        async move {
+            let prices = store.model_prices_at("a/one", at).await.unwrap();
+            prices.map(|prices| prices.version)
+        }
+    };
+    let present = store.catalog().await.unwrap().remove(0).prices.version;
+    assert_eq!(versions(START.plus_seconds(-1)).await, None);
+    let first = versions(START).await.unwrap();
+    assert!(first < present);
+    assert_eq!(versions(later.plus_seconds(-1)).await, Some(first));
+    assert_eq!(versions(later).await, Some(present));
+    let unknown = store.model_prices_at("b/two", later).await.unwrap();
+    assert_eq!(unknown, None);
 }
 
 /// A list that says nothing new writes nothing; a price that changed is a new version, and the old one stays.
@@ -98,33 +122,4 @@ pub async fn bad_prices_are_refused(store: Arc<dyn Store>) {
     let refused = store.record_models("openrouter", &models, START).await;
     assert!(matches!(refused, Err(StoreError::Refused(_))));
     assert!(store.catalog().await.unwrap().is_empty());
-}
-
-/// Master accounts come back as they were added.
-pub async fn master_accounts_are_kept_in_order(store: Arc<dyn Store>) {
-    let accounts = [new_master("b"), new_master("a")];
-    for account in &accounts {
-        store.add_master_account(account, START).await.unwrap();
-    }
-    let found = store.master_accounts().await.unwrap();
-    assert_eq!(found.len(), 2);
-    for (found, account) in found.iter().zip(&accounts) {
-        assert_eq!(found.id, account.id);
-        assert_eq!(found.name, account.name);
-        assert_eq!(found.base_url, account.base_url);
-        assert_eq!(found.key, account.key);
-        assert_eq!(found.key_fingerprint, account.key_fingerprint);
-        assert_eq!(found.discount, account.discount);
-        assert_eq!(found.status, account.status);
-    }
-}
-
-/// The same key is not a second account.
-pub async fn a_key_is_one_master_account(store: Arc<dyn Store>) {
-    store
-        .add_master_account(&new_master("a"), START)
-        .await
-        .unwrap();
-    let refused = store.add_master_account(&new_master("a"), START).await;
-    assert!(matches!(refused, Err(StoreError::Exists { .. })));
 }

@@ -8,7 +8,7 @@ use airouter_billing::{Nanos, UsageEvent};
 
 use super::world::{START, World, charge, lost};
 use crate::leases::LeaseRequest;
-use crate::ledger::Check;
+use crate::ledger::{Check, Durable, TransactionMark};
 use crate::settlements::{CommitBatch, PendingRequest, RefusedEvent};
 use crate::{Store, StoreError};
 
@@ -104,6 +104,27 @@ pub async fn a_live_replicas_requests_stay_its_own(store: Arc<dyn Store>) {
     assert_eq!(taken, []);
 }
 
+/// A replica can find out which requests are its own, page by page.
+pub async fn a_replicas_own_requests_are_told(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(0).await;
+    let mut open: Vec<_> = (0..5).map(|_| world.pending(&client, Vec::new())).collect();
+    commit_pending(&world, &open).await;
+    open.sort_by_key(|pending| pending.request.id);
+    let own = async |replica, after| {
+        let own = world.store.own_pending(replica, after, 3).await;
+        own.unwrap()
+    };
+    assert_eq!(own(world.replica, None).await, open[..3]);
+    let after = Some(open[2].request.id);
+    assert_eq!(own(world.replica, after).await, open[3..]);
+    world.store.end_replica(world.replica, START).await.unwrap();
+    let heir = world.store.register_replica(START).await.unwrap();
+    assert_eq!(own(heir, None).await, []);
+    world.store.take_over_pending(heir, 2).await.unwrap();
+    assert_eq!(own(heir, None).await.len(), 2);
+}
+
 /// A replica that was taken for dead and was not: of its own charge and its heir's loss the first stands, and who comes
 /// too late with a charge is told.
 pub async fn a_request_is_booked_once_by_whoever_comes_first(store: Arc<dyn Store>) {
@@ -158,6 +179,9 @@ pub async fn a_refused_event_is_kept_and_counted(store: Arc<dyn Store>) {
         event: world.event(&client, EIGHTY),
         reason: "a constraint".to_owned(),
     };
+    let mut open = world.pending(&client, Vec::new());
+    open.request = refused.event.request.clone();
+    commit_pending(&world, &[open]).await;
     for _ in 0..2 {
         world
             .store
@@ -165,6 +189,7 @@ pub async fn a_refused_event_is_kept_and_counted(store: Arc<dyn Store>) {
             .await
             .unwrap();
     }
+    assert_eq!(world.store.pending(10).await.unwrap(), []);
     let findings = world.findings().await;
     assert_eq!(findings.len(), 1, "{findings:?}");
     let finding = &findings[0];
@@ -182,17 +207,72 @@ pub async fn a_refused_event_is_kept_and_counted(store: Arc<dyn Store>) {
     world.assert_adds_up(1).await;
 }
 
-/// Every copy of a database has the same identity, and its position only grows.
+/// Every copy of a database has the same identity, its position only grows, and whatever was seen of it is there.
 pub async fn the_ledgers_position_grows(store: Arc<dyn Store>) {
     let world = World::new(store).await;
-    let empty = world.store.position().await.unwrap();
+    let look = async |durable: Durable| world.store.look(&durable).await.unwrap();
+    let empty = look(Durable::default()).await;
+    assert_eq!((empty.position.newest, empty.transaction), (None, None));
     let client = world.prepaid(1_000).await;
-    let credited = world.store.position().await.unwrap();
+    let credited = look(Durable::default()).await.position;
     let mut event = world.event(&client, EIGHTY);
     event.charges = vec![charge(client.balance(), 0, 80)];
+    let request = event.request.id;
     world.commit(vec![event]).await;
-    let settled = world.store.position().await.unwrap();
-    assert_eq!(empty.database, settled.database);
-    assert!(empty.last_transaction < credited.last_transaction);
-    assert!(credited.last_transaction < settled.last_transaction);
+    let credit = credited.newest.unwrap();
+    let settled = look(Durable {
+        transaction: Some(credit.number),
+        requests: vec![request, request],
+    })
+    .await;
+    assert_eq!(empty.position.database, settled.position.database);
+    assert_eq!(settled.transaction, Some(credit));
+    assert_eq!(credit.debits, Nanos::new(1_000));
+    assert_eq!(settled.missing_requests, 0);
+    let newest = settled.position.newest.unwrap();
+    assert!(credit.number < newest.number);
+    // A look at the newest one again sees the same.
+    let again = look(Durable {
+        transaction: Some(newest.number),
+        requests: Vec::new(),
+    })
+    .await;
+    assert_eq!(again.transaction, Some(newest));
+}
+
+/// What was durable elsewhere, in a state of the database that is lost, is missed: also where others have meanwhile
+/// given its number to another transaction.
+pub async fn what_a_database_has_forgotten_is_missed(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(1_000).await;
+    let known = world.event(&client, EIGHTY);
+    let lost = world.event(&client, EIGHTY);
+    let mut durable = Durable {
+        transaction: Some(i64::from(u32::MAX)),
+        requests: vec![known.request.id, lost.request.id],
+    };
+    world.commit(vec![known]).await;
+    let look = world.store.look(&durable).await.unwrap();
+    assert_eq!((look.transaction, look.missing_requests), (None, 1));
+    let newest = look.position.newest.unwrap();
+    durable.transaction = Some(newest.number);
+    let there = world.store.look(&durable).await.unwrap().transaction;
+    assert_eq!(there, Some(newest));
+    let lost = TransactionMark {
+        created_at: newest.created_at.plus_seconds(1),
+        ..newest
+    };
+    assert_ne!(there, Some(lost), "another transaction has the number");
+}
+
+/// What was read once is read again where the same numbers mean something else.
+pub async fn what_was_read_can_be_forgotten(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(1_000).await;
+    world.commit(vec![world.event(&client, EIGHTY)]).await;
+    world.snapshot(&client).await;
+    world.store.forget_what_was_read();
+    world.commit(vec![world.event(&client, EIGHTY)]).await;
+    assert_eq!(world.snapshot(&client).await.account, client.account);
+    world.assert_adds_up(2).await;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use airouter_auth::{ClientKey, KeyHash, SealedSecret};
 use airouter_billing::budget::BudgetSlot;
+use airouter_billing::correction::Answers;
 use airouter_billing::decimal::parse_decimal;
 use airouter_billing::event::{Delivery, Ending, LossReason, Payment, RequestFacts, Served};
 use airouter_billing::lease::Grant;
@@ -22,7 +23,7 @@ use crate::clients::{
 };
 use crate::leases::{LeaseRequest, ReplicaId};
 use crate::ledger::{Adjustment, Finding};
-use crate::master_accounts::{MasterAccount, MasterAccountStatus};
+use crate::master_accounts::{NewMasterAccount, SealedKey, UpstreamKind};
 use crate::settlements::{CommitBatch, PendingRequest};
 
 /// When everything begins: 2026-11-20T12:00:00Z, a Friday.
@@ -108,15 +109,22 @@ pub fn new_person(payment: Payment) -> NewPerson {
 }
 
 /// A master account to be added.
-pub(crate) fn new_master(fingerprint: &str) -> MasterAccount {
-    MasterAccount {
+pub(crate) fn new_master(fingerprint: &str) -> NewMasterAccount {
+    NewMasterAccount {
         id: MasterAccountId::new(Uuid::now_v7()),
         name: "main".to_owned(),
+        kind: UpstreamKind::OpenRouter,
         base_url: "https://openrouter.ai/api/v1".to_owned(),
-        key: SealedSecret::from_bytes(b"sealed".to_vec()),
-        key_fingerprint: fingerprint.to_owned(),
+        key: sealed_key(fingerprint),
         discount: discount(),
-        status: MasterAccountStatus::Active,
+    }
+}
+
+/// A key that no encryption key has sealed.
+pub(crate) fn sealed_key(fingerprint: &str) -> SealedKey {
+    SealedKey {
+        sealed: SealedSecret::from_bytes(b"sealed".to_vec()),
+        fingerprint: fingerprint.to_owned(),
     }
 }
 
@@ -289,6 +297,7 @@ impl World {
             reason: airouter_billing::recovery::PendingReason::InFlight,
             holds,
             since: START,
+            claim: None,
         }
     }
 
@@ -302,6 +311,22 @@ impl World {
             .commit(self.replica, &batch, START)
             .await
             .unwrap();
+    }
+
+    /// A request of a client with this list cost that was booked as a crash's loss, and then corrected.
+    pub async fn corrected(&self, client: &Client, list_cost: &str) -> UsageEvent {
+        let mut event = self.event(client, list_cost);
+        event.charges = vec![charge(client.balance(), 0, event.price.get())];
+        self.commit(vec![lost(event.clone(), LossReason::Crash)])
+            .await;
+        let batch = CommitBatch {
+            events: vec![event.clone()],
+            answers: Answers::Acknowledged,
+            ..CommitBatch::default()
+        };
+        let committed = self.store.commit(self.replica, &batch, START).await;
+        assert_eq!(committed.unwrap().corrected.len(), 1);
+        event
     }
 
     /// What does not add up.

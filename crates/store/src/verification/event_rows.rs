@@ -39,15 +39,19 @@ pub(super) struct EventRow<'a> {
 
 /// The rows of a page.
 pub(super) fn rows(page: &str) -> impl Iterator<Item = Result<EventRow<'_>, StoreError>> {
-    page.split(BETWEEN_ROWS).map(|line| {
-        parse(line).ok_or_else(|| {
-            let row = line.split(BETWEEN_COLUMNS).next().unwrap_or_default();
-            StoreError::Corrupt {
-                table: "request_logs",
-                column: "*",
-                row: row.to_owned(),
-            }
-        })
+    page.split(BETWEEN_ROWS)
+        .map(|line| row(line, "request_logs"))
+}
+
+/// One row, of this table.
+pub(super) fn row<'a>(line: &'a str, table: &'static str) -> Result<EventRow<'a>, StoreError> {
+    parse(line).ok_or_else(|| {
+        let row = line.split(BETWEEN_COLUMNS).next().unwrap_or_default();
+        StoreError::Corrupt {
+            table,
+            column: "*",
+            row: row.to_owned(),
+        }
     })
 }
 

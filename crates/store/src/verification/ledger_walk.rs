@@ -2,16 +2,17 @@
 //! transaction's events are a run. What is out of order (somebody wrote by hand) is matched at the end.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use airouter_billing::UsageEvent;
 use airouter_billing::posting::{Posting, Transaction};
 use futures_util::stream::{BoxStream, Peekable, StreamExt as _, TryStreamExt as _};
 
+use super::corrections::{check_correction, corrected_loss, name};
 use super::event_prices::bookable;
 use super::event_rows::{self, EventRow};
 use super::findings::Findings;
-use super::rows::{LedgerAccountRow, PostingRow};
+use super::rows::{CorrectionRow, LedgerAccountRow, PostingRow};
 use super::sums::{LedgerAccountKey, Totals};
 use super::{Ledger, SharedTexts};
 use crate::error::StoreError;
@@ -100,6 +101,40 @@ impl LedgerWalk {
             .await
     }
 
+    /// Prices corrections again and books them: what they come to is matched with their transactions in the walk.
+    pub(super) async fn correct(
+        &mut self,
+        corrections: &[CorrectionRow],
+        texts: &dyn SharedTexts,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let mut seen = HashSet::new();
+        for correction in corrections {
+            let row = event_rows::row(&correction.event, "request_corrections")?;
+            findings.compare(
+                Check::Correction,
+                || format!("request {}, corrected twice", name(&row)),
+                1,
+                if seen.insert(row.row) { 1 } else { 2 },
+            );
+            self.totals.add_correction(&row);
+            let mut booked = Transaction::default();
+            if let Some(loss) = &correction.corrected {
+                let loss = event_rows::row(loss, "request_logs")?;
+                let (terms, _) = self.terms(loss.price_terms_id, texts).await?;
+                if let Some(loss) = corrected_loss(&loss, terms) {
+                    booked.reverse(&loss);
+                }
+            }
+            check_correction(correction, &row, findings)?;
+            self.book_priced(&row, &mut booked, texts, findings).await?;
+            let postings = booked.into_postings().map_err(|_| StoreError::OutOfRange)?;
+            let difference = self.differences.entry(row.transaction_id).or_default();
+            difference.booked(&postings);
+        }
+        Ok(())
+    }
+
     /// What was out of order has been matched by now: what still differs is wrong.
     pub(super) async fn finish(
         self,
@@ -159,14 +194,33 @@ impl LedgerWalk {
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
         self.totals.add_event(row);
-        let (terms, event) = match self.terms.entry(row.price_terms_id) {
-            Entry::Occupied(known) => known.into_mut(),
+        self.book_priced(row, booked, texts, findings).await
+    }
+
+    /// The terms of a row's price, with an event of these terms to be booked.
+    async fn terms(
+        &mut self,
+        id: i64,
+        texts: &dyn SharedTexts,
+    ) -> Result<&mut (PriceTerms, UsageEvent), StoreError> {
+        match self.terms.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(unknown) => {
-                let terms = price_terms(texts, row.price_terms_id).await?;
+                let terms = price_terms(texts, id).await?;
                 let event = bookable(&terms);
-                unknown.insert((terms, event))
+                Ok(unknown.insert((terms, event)))
             }
-        };
+        }
+    }
+
+    async fn book_priced(
+        &mut self,
+        row: &EventRow<'_>,
+        booked: &mut Transaction,
+        texts: &dyn SharedTexts,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let (terms, event) = self.terms(row.price_terms_id, texts).await?;
         row.check_price(terms, findings);
         row.fill(event).ok_or_else(|| StoreError::Corrupt {
             table: "request_logs",

@@ -30,6 +30,17 @@ pub struct PostingRow {
     pub amount_nanos: Option<i64>,
 }
 
+/// A correction, with what it corrects.
+#[derive(Clone, Debug)]
+pub struct CorrectionRow {
+    /// The transaction that its own transaction names.
+    pub corrects: Option<i64>,
+    /// The correction in the form of a usage event (see the module `event_rows`), known by the id of its request.
+    pub event: String,
+    /// The usage event of the same id in that form, if there is one.
+    pub corrected: Option<String>,
+}
+
 /// A posting whose transaction does not exist.
 #[derive(Clone, Copy, Debug)]
 pub struct OrphanRow {

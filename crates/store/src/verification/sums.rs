@@ -67,6 +67,7 @@ struct SetSums {
 #[derive(Default)]
 pub(super) struct Totals {
     pub(super) events: u64,
+    pub(super) corrections: u64,
     pub(super) transactions: u64,
     ledger: HashMap<i64, LedgerSum>,
     clients: BTreeMap<Uuid, ClientSums>,
@@ -94,6 +95,15 @@ impl Totals {
 
     pub(super) fn add_event(&mut self, row: &EventRow<'_>) {
         self.events += 1;
+        self.add_charge(row);
+    }
+
+    pub(super) fn add_correction(&mut self, row: &EventRow<'_>) {
+        self.corrections += 1;
+        self.add_charge(row);
+    }
+
+    fn add_charge(&mut self, row: &EventRow<'_>) {
         let sums = self.sets.entry(row.budget_set_id).or_default();
         sums.nanos += i128::from(row.charged_nanos);
         sums.requests += i128::from(row.charged_requests);
