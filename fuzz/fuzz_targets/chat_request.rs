@@ -19,7 +19,7 @@ fuzz_target!(|body: &[u8]| {
         return;
     };
     let plan = RewritePlan {
-        model: None,
+        models: None,
         output_limit: Some(OutputLimit {
             tokens: LIMIT,
             added_as: LimitField::MaxTokens,
@@ -42,6 +42,18 @@ fuzz_target!(|body: &[u8]| {
     assert_eq!(again.model, request.model);
     assert_eq!(again.models, request.models);
     assert_eq!(again.delivery, request.delivery);
+
+    for models in [&["an/alias", "its/fallback"][..], &["alone"]] {
+        let plan = RewritePlan {
+            models: Some(models),
+            ..RewritePlan::default()
+        };
+        let rewritten = rewrite(&request, &plan);
+        let again = ChatRequest::parse(rewritten.as_bytes()).expect("what is forwarded is a request");
+        let (first, fallbacks) = models.split_first().expect("there is one");
+        assert_eq!(again.model.as_deref(), Some(*first));
+        assert_eq!(again.models, fallbacks);
+    }
 
     let body = std::str::from_utf8(body).expect("what is accepted is text");
     assert_eq!(kept(&rewritten), kept(body));

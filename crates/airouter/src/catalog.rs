@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use airouter_openrouter::{ControlClient, ControlError};
 use airouter_proxy::clock::Clock;
-use airouter_store::prices::CatalogModel;
+use airouter_proxy::gateway::Gateway;
 use airouter_store::{Store, StoreError};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(3600);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
-/// Loads the upstream's models into the store and hands the result on.
+/// Loads the upstream's models into the store.
 pub(crate) struct CatalogLoader {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -59,23 +59,20 @@ impl CatalogLoader {
         }
     }
 
-    /// The models that are in force now, as they were stored.
-    pub(crate) async fn stored(&self) -> Result<Vec<CatalogModel>, StoreError> {
-        self.store.catalog().await
-    }
-
-    /// Loads the models at once, then every hour, until `stop`; each time `publish` gets what is in force.
+    /// Loads the models at once, then every hour, until `stop`; each time `gateway` puts them in force. `has_prices` is
+    /// set from the first time on.
     pub(crate) async fn run(
         self,
-        publish: impl Fn(Vec<CatalogModel>) + Send,
+        gateway: Arc<Gateway>,
+        has_prices: CancellationToken,
         stop: CancellationToken,
     ) {
         let mut retry = FIRST_RETRY;
         loop {
-            let wait = match stop.run_until_cancelled(self.load()).await {
+            let wait = match stop.run_until_cancelled(self.load(&gateway)).await {
                 None => return,
-                Some(Ok(models)) => {
-                    publish(models);
+                Some(Ok(())) => {
+                    has_prices.cancel();
                     retry = FIRST_RETRY;
                     EVERY
                 }
@@ -96,7 +93,7 @@ impl CatalogLoader {
         }
     }
 
-    async fn load(&self) -> Result<Vec<CatalogModel>, CatalogError> {
+    async fn load(&self, gateway: &Gateway) -> Result<(), CatalogError> {
         let list = self.client.models(self.key.as_ref()).await?;
         let (models, left_out) = listed(list);
         for model in &left_out {
@@ -119,6 +116,6 @@ impl CatalogLoader {
             new_prices = versions,
             "the price book is loaded"
         );
-        Ok(self.store.catalog().await?)
+        Ok(gateway.load_catalog().await?)
     }
 }

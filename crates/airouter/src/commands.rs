@@ -1,10 +1,14 @@
 //! The command line.
 
+mod accounts;
+mod aliases;
 mod credit;
 mod demo;
 mod ledger;
 mod master_accounts;
 mod migrate;
+mod models;
+mod plans;
 mod provision_user;
 mod serve;
 mod simulate_upstream;
@@ -37,6 +41,18 @@ enum Command {
     /// Credit or debit a client's balance.
     #[command(after_help = credit::HELP)]
     Credit(credit::Arguments),
+    /// Decide which models are sold.
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
+    /// Give models names of your own.
+    #[command(subcommand)]
+    Aliases(aliases::AliasesCommand),
+    /// Decide what clients pay and what they may use.
+    #[command(subcommand)]
+    Plans(plans::PlansCommand),
+    /// Change accounts.
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
     /// Look at the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -78,6 +94,10 @@ impl CommandLine {
             Command::Serve | Command::Demo => "info",
             Command::ProvisionUser(_)
             | Command::Credit(_)
+            | Command::Models(_)
+            | Command::Aliases(_)
+            | Command::Plans(_)
+            | Command::Accounts(_)
             | Command::Ledger(_)
             | Command::MasterAccounts(_)
             | Command::Migrate
@@ -103,6 +123,10 @@ impl CommandLine {
                 provision_user::run(arguments, &context.config).await
             }
             Command::Credit(arguments) => credit::run(arguments, &context.config).await,
+            Command::Models(command) => models::run(command, &context.config).await,
+            Command::Aliases(command) => aliases::run(command, &context.config).await,
+            Command::Plans(command) => plans::run(command, &context.config).await,
+            Command::Accounts(command) => accounts::run(command, &context.config).await,
             Command::Ledger(LedgerCommand::Verify) => ledger::verify(&context.config).await,
             Command::Ledger(LedgerCommand::BookRefused) => {
                 ledger::book_refused(&context.config).await

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use airouter_limits::{Limiter, RedisBoard};
-use airouter_proxy::catalog::Catalog;
 use airouter_proxy::clock::Clock;
 use airouter_proxy::gateway::{Gateway, Parts, Settings, Timeouts, Working};
 use airouter_proxy::metrics::Metrics;
@@ -98,7 +97,7 @@ impl Server {
         })
         .await?;
         let loader = catalog_loader(config, &store, &clock, &opened)?;
-        gateway.set_catalog(Catalog::new(loader.stored().await?, &metrics));
+        gateway.load_catalog().await?;
         let working = background.start().await?;
         // Last of all that may fail: a generated password is shown once.
         let first_admin = accounts::first_admin(&*store, &config.secrets, clock.now()).await?;
@@ -107,15 +106,8 @@ impl Server {
         let observers = &lifecycle.observers;
         observers.spawn(metrics_server.run(observers.clone(), lifecycle.hard.clone()));
         let has_prices = CancellationToken::new();
-        let publish = {
-            let (gateway, metrics) = (Arc::clone(&gateway), Arc::clone(&metrics));
-            let has_prices = has_prices.clone();
-            move |models| {
-                gateway.set_catalog(Catalog::new(models, &metrics));
-                has_prices.cancel();
-            }
-        };
-        lifecycle.tasks.spawn(loader.run(publish, stop));
+        let loading = loader.run(Arc::clone(&gateway), has_prices.clone(), stop);
+        lifecycle.tasks.spawn(loading);
         let identity = certificate.as_ref().map(CertificateWatch::identity);
         if let Some(certificate) = certificate {
             lifecycle

@@ -87,6 +87,10 @@ fn every_command_helps_with_an_example() {
         &["provision-user"],
         &["credit"],
         &["ledger", "verify"],
+        &["models"],
+        &["aliases"],
+        &["plans"],
+        &["accounts"],
         &["migrate"],
         &["simulate-upstream"],
     ] {

@@ -148,6 +148,9 @@ pub struct RequestFacts {
     /// The rules of models that it may fall back on, where they are others.
     #[serde(default)]
     pub fallback_rules: Vec<ModelRule>,
+    /// What each model that may serve is called in the answer; empty where all have the upstream's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<ModelName>,
     /// How the answer is sent.
     pub delivery: Delivery,
     /// When it was admitted.
@@ -165,7 +168,35 @@ pub struct ModelRule {
     pub rule: PriceRule,
 }
 
+/// The name by which the client knows a model: an alias of the operator's, or its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelName {
+    /// The model, as the price book names it.
+    pub model: String,
+    /// What the client calls it.
+    pub name: String,
+}
+
 impl RequestFacts {
+    /// What the client is told that served; `None` is the upstream's own name. Where the client used an alias and what
+    /// served is none of the models that were asked for (a dated id), it is the first name that it used.
+    pub fn shown_model(&self, served: Option<&str>) -> Option<&str> {
+        let known = self
+            .names
+            .iter()
+            .find(|known| Some(known.model.as_str()) == served);
+        known
+            .or(self.names.first())
+            .map(|known| known.name.as_str())
+    }
+
+    /// The id under which the price book knows the first model, as far as names tell it.
+    pub fn first_model(&self) -> &str {
+        self.names
+            .first()
+            .map_or(self.requested_model.as_str(), |first| first.model.as_str())
+    }
+
     /// The rule that prices the answer of `served`: a fallback's own, else the first model's.
     pub fn rule_for(&self, served: Option<&str>) -> &PriceRule {
         self.fallback_rules

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
+use crate::cost_raising::{CostRaisingKind, CostRaisingUse};
 use crate::money::{MoneyError, Nanos};
 use crate::plan::{PlanPolicy, PriceRule};
 use crate::price_book::{ModelPrices, OutputLimit, PriceKey};
@@ -64,8 +65,8 @@ pub struct HoldRequest<'a> {
     pub output_limit: Option<u64>,
     /// The client's own maximum prices, in what the client pays.
     pub client_max_price: MaxPrice,
-    /// How many fields raise the cost in ways that have no price in advance.
-    pub cost_raising_fields: u32,
+    /// What is held for what raises the cost in ways that have no price in advance: the caps of the plan's policy.
+    pub cost_raising: Nanos,
     /// What one dollar of list cost costs the operator at the dearest master account.
     pub cost_share: Decimal,
     /// The plan's bounds.
@@ -261,11 +262,7 @@ fn input_price(
             .map_or(cap, |price| price.min(cap))
     });
     let linked = cap.saturating_mul(Decimal::from(prompt.linked_media));
-    let raised = request
-        .policy
-        .cost_raising_cap
-        .usd()
-        .saturating_mul(Decimal::from(request.cost_raising_fields));
+    let raised = request.cost_raising.usd();
     inline
         .chain([linked, raised, rates.fixed])
         .try_fold(text_price, |sum, part| sum.checked_add(part))
@@ -336,6 +333,12 @@ fn dearest_rates(request: &HoldRequest<'_>, max_price: &MaxPrice) -> Result<Rate
         })
 }
 
+/// What a router is held at. One that the plan refuses is refused before it is held.
+fn router_cap(policy: &PlanPolicy, model: &str) -> Nanos {
+    let router = CostRaisingUse::new(CostRaisingKind::Routers, model);
+    policy.cap_of(&router).unwrap_or(policy.cost_raising_cap)
+}
+
 /// `None` when a product does not fit.
 fn candidate_rates(
     request: &HoldRequest<'_>,
@@ -345,7 +348,7 @@ fn candidate_rates(
     let model = candidate.model;
     if model.is_dynamic() {
         return Some(Rates {
-            fixed: request.policy.cost_raising_cap.usd(),
+            fixed: router_cap(request.policy, &model.id).usd(),
             ..Rates::default()
         });
     }

@@ -9,10 +9,13 @@
 //! ([`settlement`]), [`correction`] says which losses are taken back, and [`posting`] writes the outcome down in double
 //! entry.
 
+pub mod access;
 pub mod batch;
 pub mod budget;
 pub mod correction;
+pub mod cost_raising;
 pub mod decimal;
+pub mod disconnect;
 pub mod discount;
 pub mod event;
 pub mod fault;
@@ -25,15 +28,18 @@ pub mod model_id;
 pub mod money;
 pub mod period;
 pub mod plan;
+pub mod plan_terms;
 pub mod posting;
 pub mod price_book;
 pub mod pricing;
 pub mod recovery;
+pub mod sale;
 pub mod settlement;
 pub mod tenure;
 pub mod time;
 pub mod usage;
 
+pub use access::ModelAccess;
 pub use budget::{BudgetId, BudgetRef, Quantity};
 pub use discount::{Discount, DiscountBasis};
 pub use event::{Outcome, UsageEvent};

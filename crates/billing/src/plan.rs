@@ -6,6 +6,9 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::access::ModelAccess;
+use crate::cost_raising::{CostRaisingRule, CostRaisingRules, CostRaisingUse};
+use crate::disconnect::DisconnectPolicy;
 use crate::ids::PlanVersionId;
 use crate::money::Nanos;
 
@@ -35,7 +38,10 @@ pub enum PriceRule {
 }
 
 /// What a plan allows and how it bounds what has no price in advance.
+///
+/// What a version does not mention has its default here for ever: versions are immutable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PlanPolicy {
     /// What a router (`-1`), a plugin, a server tool, a service tier or a web search is held at, each.
     pub cost_raising_cap: Nanos,
@@ -43,6 +49,52 @@ pub struct PlanPolicy {
     pub media_cap: Nanos,
     /// Highest price that the upstream may choose, as a multiple of the price book.
     pub max_price_tolerance: Decimal,
+    /// The models that may be used.
+    #[serde(skip_serializing_if = "ModelAccess::is_unrestricted")]
+    pub allowed_models: ModelAccess,
+    /// What may raise the cost beyond tokens, and at what it is held.
+    #[serde(skip_serializing_if = "CostRaisingRules::is_default")]
+    pub cost_raising: CostRaisingRules,
+    /// What becomes of answers whose client has gone.
+    #[serde(skip_serializing_if = "DisconnectPolicy::is_default")]
+    pub disconnect: DisconnectPolicy,
+}
+
+/// A plan does not include something that a request uses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plan does not include it")]
+pub struct NotInPlan(pub CostRaisingUse);
+
+impl PlanPolicy {
+    /// What a use is held at, or that it is refused.
+    pub fn cap_of(&self, used: &CostRaisingUse) -> Result<Nanos, NotInPlan> {
+        match self.cost_raising.rule_for(used) {
+            CostRaisingRule::Allow => Ok(self.cost_raising_cap),
+            CostRaisingRule::Cap(cap) => Ok(cap),
+            CostRaisingRule::Refuse => Err(NotInPlan(used.clone())),
+        }
+    }
+
+    /// What several uses are held at together, each different one once. For a key of `models` none may ask a model that
+    /// isn't named, unless the plan names it.
+    pub fn caps_of(
+        &self,
+        used: &[CostRaisingUse],
+        models: &ModelAccess,
+    ) -> Result<Nanos, NotInPlan> {
+        let is_restricted = !models.is_unrestricted() || !self.allowed_models.is_unrestricted();
+        let mut sum = Nanos::ZERO;
+        for (index, one) in used.iter().enumerate() {
+            if used[..index].contains(one) {
+                continue;
+            }
+            if is_restricted && one.may_choose_models() && !self.cost_raising.allows_by_name(one) {
+                return Err(NotInPlan(one.clone()));
+            }
+            sum = sum.saturating_add(self.cap_of(one)?);
+        }
+        Ok(sum)
+    }
 }
 
 impl Default for PlanPolicy {
@@ -52,6 +104,9 @@ impl Default for PlanPolicy {
             cost_raising_cap: Nanos::new(500_000_000),
             media_cap: Nanos::new(50_000_000),
             max_price_tolerance: Decimal::new(125, 2),
+            allowed_models: ModelAccess::All,
+            cost_raising: CostRaisingRules::default(),
+            disconnect: DisconnectPolicy::default(),
         }
     }
 }

@@ -1,23 +1,19 @@
 //! Admission: may this key use this model, within its limits, and can it pay? Takes the hold.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use airouter_billing::event::{ModelRule, RequestFacts};
+use airouter_billing::event::RequestFacts;
 use airouter_billing::hold::{self, Candidate, Decision, Hold, HoldRequest, MaxPrice, PromptSize};
 use airouter_billing::holds::NoHold;
-use airouter_billing::model_id::{Modifier, RequestedModel};
-use airouter_billing::plan::PriceRule;
 use airouter_billing::{BudgetRef, Nanos, Quantity};
 use airouter_limits::{Admission, LimitKey, RateLimits, Refused};
 use airouter_store::StoreError;
-use airouter_store::clients::{KeySnapshot, ModelAccess, RequestLimits};
+use airouter_store::clients::{KeySnapshot, RequestLimits};
 use airouter_store::idempotency::Claim;
 use bytes::Bytes;
 use rust_decimal::Decimal;
 
-use crate::catalog::{Catalog, CatalogEntry};
 use crate::chat::usage_wish;
 use crate::gateway::Gateway;
 use crate::meter::Meter;
@@ -25,7 +21,7 @@ use crate::problem::Problem;
 use crate::report::Moments;
 use crate::service::Caller;
 use crate::session::{Session, delivery_of};
-use crate::wire::cost_raising::CostRaisingField;
+use crate::wanted::{self, Wanted, named_models, wanted_models};
 use crate::wire::media::{MediaKind, PromptShape};
 use crate::wire::request::{self, ChatRequest, StreamUsage};
 use crate::wire::rewrite::{LimitField, OutputLimit, RewritePlan, rewrite};
@@ -46,13 +42,6 @@ pub(crate) struct Admitted {
     pub(crate) usage: StreamUsage,
 }
 
-/// A model that a request names, and what it is sold by.
-pub(crate) struct Wanted {
-    pub(crate) entry: Arc<CatalogEntry>,
-    pub(crate) rule: PriceRule,
-    modifier: Option<Modifier>,
-}
-
 /// Admits a request, or says what is wrong with it.
 pub(crate) async fn admit(
     gateway: &Arc<Gateway>,
@@ -70,20 +59,22 @@ pub(crate) async fn admit(
         .settler
         .reserve()
         .map_err(|_| Problem::StoreUnavailable)?;
-    let named = named_models(gateway, &request)?;
     let catalog = gateway.catalog.load_full();
+    let named = named_models(&gateway.settings, &catalog, &request)?;
     let wanted = wanted_models(&catalog, snapshot, &named)?;
+    let cost_raising = wanted::cost_raising(snapshot, &request, &wanted)?;
     let rate = admit_rate(gateway, snapshot, &request).await?;
     let prompt = prompt_size(&request.prompt);
-    let candidates = candidates(&wanted);
-    let hold_request = hold_request(gateway, snapshot, &request, &wanted, (&candidates, &prompt));
+    let candidates: Vec<_> = wanted.iter().map(Wanted::as_candidate).collect();
+    let size = (&prompt, cost_raising);
+    let hold_request = hold_request(gateway, snapshot, &request, &candidates, size);
     let take = |amount| gateway.leases.take(&snapshot.budgets, amount);
     let (hold, holds) = take_hold(gateway, &hold_request, &snapshot.budgets, take).await?;
     let first = wanted.first().ok_or(Problem::MissingModel)?;
     let requested_model = named
         .first()
         .map_or_else(String::new, |name| name.to_string());
-    let body = forwarded_body(gateway, snapshot, &request, &requested_model, &hold);
+    let body = forwarded_body(gateway, snapshot, &request, &wanted, &hold);
     let facts = RequestFacts {
         id: caller.id,
         api_key: snapshot.key,
@@ -93,7 +84,8 @@ pub(crate) async fn admit(
         model_pricing: (!first.entry.prices.is_dynamic()).then_some(first.entry.prices.version),
         plan_version: snapshot.plan.version,
         rule: first.rule.clone(),
-        fallback_rules: fallback_rules(&wanted),
+        fallback_rules: wanted::fallback_rules(&wanted),
+        names: wanted::names(&wanted),
         delivery: delivery_of(request.delivery),
         admitted_at: gateway.clock.now(),
         hold: hold.amount,
@@ -102,6 +94,8 @@ pub(crate) async fn admit(
     let session = Session {
         running: gateway.in_flight.add(facts, holds.as_charges(), claim),
         entry: Arc::clone(&first.entry),
+        plan: Arc::clone(&snapshot.plan),
+        abandoned: None,
         catalog,
         meter: Meter::default(),
         moments: Moments::new(accepted),
@@ -129,8 +123,8 @@ pub(crate) async fn look(
     snapshot: &KeySnapshot,
     request: &ChatRequest<'_>,
 ) -> (Option<Vec<Wanted>>, Result<Hold, Problem>) {
-    let named = named_models(gateway, request);
     let catalog = gateway.catalog.load_full();
+    let named = named_models(&gateway.settings, &catalog, request);
     let wanted = named.and_then(|named| wanted_models(&catalog, snapshot, &named));
     let wanted = match wanted {
         Ok(wanted) => wanted,
@@ -149,113 +143,37 @@ async fn look_at_limits(
     if gateway.settler.is_stuck() {
         return Err(Problem::StoreUnavailable);
     }
+    let cost_raising = wanted::cost_raising(snapshot, request, wanted)?;
     let (keys, tokens) = (limited_keys(snapshot), counted_tokens(request));
     gateway
         .limiter
         .look(&keys, tokens, gateway.moment())
         .map_err(refused)?;
     let prompt = prompt_size(&request.prompt);
-    let candidates = candidates(wanted);
-    let hold_request = hold_request(gateway, snapshot, request, wanted, (&candidates, &prompt));
+    let candidates: Vec<_> = wanted.iter().map(Wanted::as_candidate).collect();
+    let size = (&prompt, cost_raising);
+    let hold_request = hold_request(gateway, snapshot, request, &candidates, size);
     let look = |amount| gateway.leases.look(&snapshot.budgets, amount);
     let (hold, ()) = take_hold(gateway, &hold_request, &snapshot.budgets, look).await?;
     Ok(hold)
-}
-
-fn candidates(wanted: &[Wanted]) -> Vec<Candidate<'_>> {
-    wanted
-        .iter()
-        .map(|wanted| Candidate {
-            model: &wanted.entry.prices,
-            rule: &wanted.rule,
-        })
-        .collect()
 }
 
 fn hold_request<'a>(
     gateway: &Gateway,
     snapshot: &'a KeySnapshot,
     request: &ChatRequest<'_>,
-    wanted: &[Wanted],
-    (candidates, prompt): (&'a [Candidate<'a>], &'a PromptSize),
+    candidates: &'a [Candidate<'a>],
+    (prompt, cost_raising): (&'a PromptSize, Nanos),
 ) -> HoldRequest<'a> {
     HoldRequest {
         candidates,
         prompt,
         output_limit: request.output_limit(),
         client_max_price: client_max_price(&request.max_price),
-        cost_raising_fields: cost_raising_fields(request, wanted),
+        cost_raising,
         cost_share: gateway.masters.load().dearest_cost_share(),
         policy: &snapshot.plan.policy,
     }
-}
-
-/// The models that a request names, the preferred one first.
-fn named_models<'a>(
-    gateway: &'a Gateway,
-    request: &'a ChatRequest<'_>,
-) -> Result<Vec<Cow<'a, str>>, Problem> {
-    let default = gateway.settings.default_model.as_deref();
-    let first = request
-        .model
-        .as_deref()
-        .or_else(|| default.filter(|_| request.models.is_empty()));
-    let fallbacks = request.models.iter().map(|model| &**model);
-    let mut named: Vec<Cow<'a, str>> = Vec::with_capacity(1 + request.models.len());
-    for model in first.into_iter().chain(fallbacks) {
-        if !named.iter().any(|known| known == model) {
-            named.push(Cow::Borrowed(model));
-        }
-    }
-    if named.is_empty() {
-        Err(Problem::MissingModel)
-    } else {
-        Ok(named)
-    }
-}
-
-/// Every model that may serve must be on sale and allowed: a fallback or a suffix is no way around.
-fn wanted_models(
-    catalog: &Catalog,
-    snapshot: &KeySnapshot,
-    named: &[Cow<'_, str>],
-) -> Result<Vec<Wanted>, Problem> {
-    named
-        .iter()
-        .map(|name| {
-            let unknown = || Problem::UnknownModel(name.to_string());
-            let model =
-                RequestedModel::resolve(name, |id| catalog.contains(id)).ok_or_else(unknown)?;
-            let entry = catalog.get(model.priced_as).ok_or_else(unknown)?;
-            let is_allowed = match &snapshot.models {
-                ModelAccess::All => true,
-                ModelAccess::Only(allowed) => allowed.iter().any(|id| id == model.priced_as),
-            };
-            if !is_allowed {
-                return Err(Problem::ModelNotAllowed(name.to_string()));
-            }
-            Ok(Wanted {
-                entry: Arc::clone(entry),
-                rule: snapshot.plan.rule_for(model.priced_as).clone(),
-                modifier: model.modifier,
-            })
-        })
-        .collect()
-}
-
-/// The rules of fallbacks that are priced unlike the first model.
-fn fallback_rules(wanted: &[Wanted]) -> Vec<ModelRule> {
-    let Some((first, fallbacks)) = wanted.split_first() else {
-        return Vec::new();
-    };
-    fallbacks
-        .iter()
-        .filter(|wanted| wanted.rule != first.rule)
-        .map(|wanted| ModelRule {
-            model: wanted.entry.prices.id.clone(),
-            rule: wanted.rule.clone(),
-        })
-        .collect()
 }
 
 async fn admit_rate(
@@ -327,17 +245,6 @@ fn client_max_price(max_price: &request::MaxPrice) -> MaxPrice {
         request: max_price.request,
         image: max_price.image,
     }
-}
-
-fn cost_raising_fields(request: &ChatRequest<'_>, wanted: &[Wanted]) -> u32 {
-    let is_online = wanted
-        .iter()
-        .any(|wanted| wanted.modifier == Some(Modifier::WebSearch));
-    let mut fields = request.cost_raising.clone();
-    if is_online {
-        fields.push(CostRaisingField::OnlineSuffix);
-    }
-    u32::try_from(fields.len()).unwrap_or(u32::MAX)
 }
 
 /// Takes the hold, or looks whether it could be taken: decides by what this replica knows to be free, and asks the database
@@ -439,13 +346,13 @@ fn forwarded_body(
     gateway: &Gateway,
     snapshot: &KeySnapshot,
     request: &ChatRequest<'_>,
-    model: &str,
+    wanted: &[Wanted],
     hold: &Hold,
 ) -> Bytes {
     let pseudonym = gateway.pseudonyms.of(snapshot.payer.get().as_bytes());
-    let names_a_model = request.model.is_some() || !request.models.is_empty();
+    let asked_instead = wanted::asked_instead(request, wanted);
     let plan = RewritePlan {
-        model: (!names_a_model).then_some(model),
+        models: asked_instead.as_deref(),
         output_limit: hold.output_limit.map(|tokens| OutputLimit {
             tokens,
             added_as: LimitField::MaxTokens,

@@ -11,7 +11,6 @@ use airouter_store::StoreError;
 use airouter_store::clients::{Change, ChangePosition, Changes};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::Catalog;
 use crate::gateway::Gateway;
 
 /// How often the change log is read: half of what design §4.10 asks for, so that a debit from the command line, which takes
@@ -91,8 +90,7 @@ async fn act(gateway: &Arc<Gateway>, change: Change) -> Result<(), StoreError> {
         Change::Recall(budget) => gateway.leases.recall(budget).await,
         Change::Prices => {
             gateway.keys.forget_all();
-            let models = gateway.store.catalog().await?;
-            gateway.set_catalog(Catalog::new(models, &gateway.metrics));
+            gateway.load_catalog().await?;
         }
         Change::MasterAccounts => gateway.load_masters().await?,
     }

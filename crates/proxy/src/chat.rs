@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use airouter_billing::disconnect::ReadShare;
 use airouter_billing::event::Ending;
 use airouter_billing::{Nanos, RequestId};
 use airouter_store::clients::KeySnapshot;
@@ -12,6 +13,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
+use crate::abandoned::Abandoned;
 use crate::admit::{Admitted, admit};
 use crate::answer_headers::{self, AnswerHeaders, Left};
 use crate::attempt::{Answered, GENERATION_ID};
@@ -19,6 +21,7 @@ use crate::body::AnswerBody;
 use crate::forward::forward;
 use crate::gateway::Gateway;
 use crate::idempotency::{self, HeldKey, IdempotencyKey, Replay, Standing};
+use crate::metrics::Abandonment;
 use crate::problem::Problem;
 use crate::rate_headers;
 use crate::read_body::read_body;
@@ -111,6 +114,7 @@ async fn answer(
     let answered = match forward(&mut session, &body, price_share, &client_gone).await {
         Ok(answered) => answered,
         Err(problem) => {
+            let problem = session.told(problem);
             let key = session.refund();
             return Err(came_to_nothing(problem, key).await);
         }
@@ -125,6 +129,9 @@ async fn answer(
     };
     let (mut response, price, left) = match answered {
         Answered::Whole(bytes) => {
+            if client_gone.is_cancelled() {
+                session.abandoned = Some(left_unread(&bytes));
+            }
             let (response, price) = whole(session, bytes, surface).await?;
             (response, price, left())
         }
@@ -153,7 +160,12 @@ async fn whole(
     bytes: Bytes,
     surface: Surface,
 ) -> Result<(Response<AnswerBody>, Option<Nanos>), Problem> {
-    let answer = Answer::parse(&bytes).map_err(|_| Problem::Unavailable { retry_after: None })?;
+    let shown_model = session.shown_model();
+    let mut answer =
+        Answer::parse(&bytes).map_err(|_| Problem::Unavailable { retry_after: None })?;
+    if let Some(shown) = &shown_model {
+        answer.show_model(shown);
+    }
     let ending = if answer.is_failure() {
         Ending::UpstreamFailed
     } else {
@@ -221,6 +233,17 @@ fn replayed(
         generation.map(|id| headers.insert(GENERATION_ID, id));
     }
     response
+}
+
+/// A whole answer whose client did not wait for it: it can't be cancelled, and none of it is read.
+fn left_unread(bytes: &Bytes) -> Abandoned {
+    Abandoned {
+        how: Abandonment::Drained,
+        share: ReadShare {
+            read: 0,
+            unread: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        },
+    }
 }
 
 fn streamed(body: AnswerBody) -> Response<AnswerBody> {

@@ -1,9 +1,9 @@
 //! What of a stream's events passes to the client: content as it came, usage and errors never as the upstream says them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use airouter_billing::Nanos;
-use airouter_openrouter::{CancelBilling, cancellation_stops_billing};
 use bytes::Bytes;
 
 use crate::meter::Finality;
@@ -15,6 +15,7 @@ use crate::wire::chunk::{self, Choices, ChunkFacts, FinishReason, Inspected, Int
 use crate::wire::json_scan::Segment;
 use crate::wire::oversize::OversizeFilter;
 use crate::wire::request::StreamUsage;
+use crate::wire::shown_model::ShownModel;
 use crate::wire::sse::{Frame, Kind, Position, data_event, data_payload};
 use crate::wire::usage::{Dialect, rewrite_usage};
 
@@ -55,6 +56,8 @@ pub(crate) struct EventFilter {
     usage_event: Option<Bytes>,
     was_usage_passed_with_content: bool,
     oversize: Option<Oversize>,
+    /// What the client is told that serves, where that is not the upstream's name.
+    shown_model: Option<Arc<ShownModel>>,
 }
 
 impl Default for EventFilter {
@@ -65,6 +68,7 @@ impl Default for EventFilter {
             usage_event: None,
             was_usage_passed_with_content: false,
             oversize: None,
+            shown_model: None,
         }
     }
 }
@@ -114,12 +118,6 @@ impl EventFilter {
         self.oversize.is_some()
     }
 
-    /// Whether closing the connection stops what the provider bills (wire-contract §1.3).
-    pub(crate) fn cancelling_stops_billing(&self, session: &Session) -> bool {
-        let provider = session.meter.provider.as_deref().unwrap_or_default();
-        cancellation_stops_billing(provider) == CancelBilling::Stops
-    }
-
     /// The usage event at the end, with the client's price: on OpenAI's surface only if it was asked for.
     pub(crate) fn usage_event(&self, price: Nanos, wish: Wish) -> Option<Bytes> {
         if wish.surface == Surface::OpenAi && wish.usage == StreamUsage::Omitted {
@@ -127,9 +125,12 @@ impl EventFilter {
         }
         let event = self.usage_event.as_ref()?;
         let payload = data_payload(event);
-        let Inspected::Facts(facts) = chunk::inspect(&payload, Interest::Identity) else {
+        let Inspected::Facts(mut facts) = chunk::inspect(&payload, Interest::Identity) else {
             return None;
         };
+        if let Some(shown) = &self.shown_model {
+            facts.show_model(shown);
+        }
         let dialect = match wish.surface {
             Surface::OpenAi => Dialect::OpenAi,
             Surface::OpenRouter => Dialect::OpenRouter,
@@ -152,7 +153,7 @@ impl EventFilter {
         out: &mut VecDeque<Bytes>,
     ) -> Passed {
         let payload = data_payload(&event);
-        let facts = match chunk::inspect(&payload, self.interest) {
+        let mut facts = match chunk::inspect(&payload, self.interest) {
             Inspected::Ordinary => {
                 out.push_back(event);
                 return Passed::On;
@@ -162,6 +163,10 @@ impl EventFilter {
             Inspected::Facts(facts) => facts,
         };
         self.note_identity(&facts, session);
+        let shown_model = self.shown_model.clone();
+        if let Some(shown) = &shown_model {
+            facts.show_model(shown);
+        }
         if let Some(usage) = facts.usage {
             let is_final =
                 facts.finish_reason.is_some() || self.finish_reason == FinishReason::Sent;
@@ -211,7 +216,10 @@ impl EventFilter {
         meter.note_generation(facts.id.as_deref());
         meter.model = known(&facts.model).or(meter.model.take());
         meter.provider = known(&facts.provider).or(meter.provider.take());
-        if meter.generation_id.is_some() && meter.provider.is_some() {
+        self.shown_model = session.shown_model().map(Arc::new);
+        // A name that must not pass is looked for in every event.
+        let is_known = session.meter.generation_id.is_some() && session.meter.provider.is_some();
+        if is_known && self.shown_model.is_none() {
             self.interest = Interest::Usage;
         }
         session.note_served();
@@ -226,16 +234,25 @@ impl EventFilter {
         out: &mut VecDeque<Bytes>,
     ) -> Passed {
         let mut segments = Vec::new();
-        let oversize = self.oversize.get_or_insert_default();
+        let shown_model = session.shown_model();
+        let oversize = self.oversize.get_or_insert_with(|| Oversize {
+            filter: match shown_model {
+                Some(_) => OversizeFilter::withholding_the_model(),
+                None => OversizeFilter::new(),
+            },
+            has_error: false,
+        });
         oversize.filter.feed(bytes, &mut segments);
         for segment in segments {
             match segment {
                 Segment::Pass(bytes) => out.push_back(bytes),
                 Segment::Field { name, value } => {
                     oversize.note(name, &value, session);
-                    out.push_back(Bytes::from_static(b"null"));
+                    out.push_back(replacement(name, shown_model.as_ref()));
                 }
-                Segment::TooLarge { .. } => out.push_back(Bytes::from_static(b"null")),
+                Segment::TooLarge { name } => {
+                    out.push_back(replacement(name, shown_model.as_ref()));
+                }
             }
         }
         if position != Position::End {
@@ -253,8 +270,16 @@ impl EventFilter {
     }
 }
 
+/// What stands in place of a value that was withheld.
+fn replacement(name: &str, shown_model: Option<&ShownModel>) -> Bytes {
+    match shown_model {
+        Some(shown) if name == "model" => Bytes::copy_from_slice(shown.value().as_bytes()),
+        Some(_) | None => Bytes::from_static(b"null"),
+    }
+}
+
 /// An event in pieces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Oversize {
     filter: OversizeFilter,
     has_error: bool,

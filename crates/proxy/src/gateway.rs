@@ -163,6 +163,7 @@ pub struct Gateway {
     pub(crate) keys: KeyCache,
     pub(crate) keys_used: changes::KeysUsed,
     pub(crate) catalog: ArcSwap<Catalog>,
+    catalog_turn: tokio::sync::Mutex<()>,
     pub(crate) masters: ArcSwap<Masters>,
     pub(crate) free_quota: FreeQuota,
     pub(crate) limiter: Limiter,
@@ -232,6 +233,7 @@ impl Gateway {
             keys: KeyCache::new(Arc::clone(&store), Arc::clone(&clock)),
             keys_used: changes::KeysUsed::default(),
             catalog: ArcSwap::default(),
+            catalog_turn: tokio::sync::Mutex::default(),
             masters: ArcSwap::default(),
             free_quota: FreeQuota::default(),
             in_flight: InFlight::default(),
@@ -270,12 +272,18 @@ impl Gateway {
         Ok((gateway, background))
     }
 
-    /// Puts a price book in force.
-    pub fn set_catalog(&self, catalog: Catalog) {
+    /// Puts in force what the database has of the price book and of what is on sale.
+    pub async fn load_catalog(&self) -> Result<(), StoreError> {
+        // One after the other: what was read later must not be replaced by what was read before.
+        let _turn = self.catalog_turn.lock().await;
+        let rules = self.store.sale_rules().await?;
+        let models = self.store.catalog().await?;
+        let catalog = Catalog::new(models, rules, &self.metrics);
         self.metrics
             .gauge(Gauge::ModelsOnSale)
-            .set(i64::try_from(catalog.models().len()).unwrap_or(0));
+            .set(i64::try_from(catalog.all_sold().count()).unwrap_or(0));
         self.catalog.store(Arc::new(catalog));
+        Ok(())
     }
 
     /// Reads the master accounts anew.

@@ -13,7 +13,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether requests can be served: 200 only once a price book is in force and usage can be made durable.
 pub(crate) fn service(gateway: &Gateway) -> Response<AnswerBody> {
-    let models = gateway.catalog.load().models().len();
+    let models = gateway.catalog.load().all_sold().count();
     if gateway.is_ready() {
         return json_answer(format!("{{\"status\":\"ok\",\"models\":{models}}}"));
     }

@@ -17,6 +17,7 @@
 //! Beside them, `in_flight` writes down what runs for long, `resolver` finds out what requests cost whose usage did not
 //! come, and `changes` follows the database.
 
+mod abandoned;
 mod account;
 mod admit;
 pub mod answer_headers;
@@ -57,4 +58,5 @@ pub mod settle;
 mod stall;
 mod strays;
 pub mod upstream;
+mod wanted;
 pub mod wire;

@@ -3,6 +3,7 @@
 //! Labels are closed sets ([`labels`]), or the names of models and master accounts up to a bound, beyond which they are
 //! `other`. Clients are never a label. Money is counted in whole nano-dollars.
 
+mod abandoned;
 mod labels;
 mod register;
 mod routes;
@@ -16,9 +17,12 @@ use airouter_billing::event::{Delivery, Ending, LossReason};
 use airouter_billing::{Nanos, Outcome, UsageEvent};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 
-pub use labels::{Alarm, BreakerState, FaultKind, Gauge, Refusal, Rejection, TokenKind};
+pub use labels::{
+    Abandonment, Alarm, Bearer, BreakerState, FaultKind, Gauge, Refusal, Rejection, TokenKind,
+};
 pub use routes::{MasterMetrics, ModelMetrics};
 
+use abandoned::AbandonedAnswers;
 use register::{counter, counters_for, gauge, histogram};
 use routes::{Routes, nanodollars};
 
@@ -41,6 +45,7 @@ const BATCH_BUCKETS: [f64; 11] = [
 pub struct Metrics {
     registry: Registry,
     routes: Routes,
+    abandoned: AbandonedAnswers,
     refusals: [IntCounter; Refusal::ALL.len()],
     rejections: [IntCounter; Rejection::ALL.len()],
     alarms: [IntCounter; Alarm::ALL.len()],
@@ -110,6 +115,7 @@ impl Metrics {
         let [added_first_byte, added_last_byte, first_byte, duration] = durations(&registry)?;
         Ok(Self {
             routes: Routes::new(&registry)?,
+            abandoned: AbandonedAnswers::new(&registry)?,
             refusals: counters_for(
                 &registry,
                 "airouter_refusals_total",
@@ -226,6 +232,19 @@ impl Metrics {
         if let Outcome::Lost(reason) = event.outcome {
             self.loss(reason, event.cost);
         }
+    }
+
+    /// What an answer came to whose client had gone is booked: `amount` for all of it, `unread` of that for what arrived
+    /// afterwards. Providers have labels of their own up to a bound.
+    pub fn abandoned(
+        &self,
+        how: Abandonment,
+        provider: &str,
+        outcome: Outcome,
+        amount: Nanos,
+        unread: Nanos,
+    ) {
+        self.abandoned.count(how, provider, outcome, amount, unread);
     }
 
     /// A request was refused.

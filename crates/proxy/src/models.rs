@@ -2,16 +2,17 @@
 
 use airouter_billing::decimal::parse_decimal;
 use airouter_billing::plan::PriceRule;
-use airouter_store::clients::{KeySnapshot, ModelAccess};
+use airouter_store::clients::KeySnapshot;
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use rust_decimal::Decimal;
 
 use crate::body::AnswerBody;
-use crate::catalog::CatalogEntry;
+use crate::catalog::{Catalog, CatalogEntry};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::route::Surface;
+use crate::wanted::access_of;
 use crate::wire::json::{self, Member, ObjectWriter};
 
 /// Members of `pricing` that are no price of the client's.
@@ -27,10 +28,10 @@ pub(crate) fn list(
 ) -> Response<AnswerBody> {
     let catalog = gateway.catalog.load();
     let models: Vec<String> = catalog
-        .models()
-        .iter()
-        .filter(|entry| may_use(snapshot, &entry.prices.id))
+        .listed()
+        .filter(|entry| may_use(&catalog, snapshot, &entry.prices.id))
         .map(|entry| shown(gateway, surface, snapshot, entry))
+        .chain(aliases(gateway, surface, snapshot, &catalog))
         .collect();
     let data = models.join(",");
     json_answer(match surface {
@@ -39,7 +40,7 @@ pub(crate) fn list(
     })
 }
 
-/// One model.
+/// One model, also if it is hidden.
 pub(crate) fn one(
     gateway: &Gateway,
     surface: Surface,
@@ -47,22 +48,45 @@ pub(crate) fn one(
     id: &str,
 ) -> Result<Response<AnswerBody>, Problem> {
     let catalog = gateway.catalog.load();
-    let entry = catalog
-        .get(id)
-        .filter(|entry| may_use(snapshot, &entry.prices.id))
-        .ok_or_else(|| Problem::UnknownModel(id.to_owned()))?;
-    let model = shown(gateway, surface, snapshot, entry);
+    let unknown = || Problem::UnknownModel(id.to_owned());
+    let chosen = catalog
+        .rules()
+        .choose(id, &**catalog, &access_of(snapshot))
+        .map_err(|_| unknown())?;
+    let first = chosen.first().ok_or_else(unknown)?;
+    let entry = catalog.get(&first.model).ok_or_else(unknown)?;
+    let model = match &first.alias {
+        Some(alias) if alias == id => shown_alias(gateway, surface, snapshot, entry, alias),
+        // A name with a modifier is no model of its own.
+        Some(_) => return Err(unknown()),
+        None if entry.prices.id == id => shown(gateway, surface, snapshot, entry),
+        None => return Err(unknown()),
+    };
     Ok(json_answer(match surface {
         Surface::OpenAi => model,
         Surface::OpenRouter => format!("{{\"data\":{model}}}"),
     }))
 }
 
-fn may_use(snapshot: &KeySnapshot, id: &str) -> bool {
-    match &snapshot.models {
-        ModelAccess::All => true,
-        ModelAccess::Only(allowed) => allowed.iter().any(|allowed| allowed == id),
-    }
+fn may_use(catalog: &Catalog, snapshot: &KeySnapshot, id: &str) -> bool {
+    let access = access_of(snapshot);
+    catalog.rules().choose(id, catalog, &access).is_ok()
+}
+
+/// The aliases that the key may use, as models of their own.
+fn aliases(
+    gateway: &Gateway,
+    surface: Surface,
+    snapshot: &KeySnapshot,
+    catalog: &Catalog,
+) -> Vec<String> {
+    let access = access_of(snapshot);
+    let shown = |alias: &String| {
+        let chosen = catalog.rules().choose(alias, catalog, &access).ok()?;
+        let entry = catalog.get(&chosen.first()?.model)?;
+        Some(shown_alias(gateway, surface, snapshot, entry, alias))
+    };
+    catalog.rules().aliases.keys().filter_map(shown).collect()
 }
 
 pub(crate) fn json_answer(body: String) -> Response<AnswerBody> {
@@ -73,6 +97,75 @@ pub(crate) fn json_answer(body: String) -> Response<AnswerBody> {
     response
 }
 
+/// Members of a model object that tell nothing of which model it is.
+const TOLD_OF_ALIASES: [&str; 9] = [
+    "created",
+    "context_length",
+    "architecture",
+    "pricing",
+    "top_provider",
+    "per_request_limits",
+    "supported_parameters",
+    "default_parameters",
+    "reasoning",
+];
+/// Who "owns" an alias.
+const OPERATOR: &str = "system";
+
+/// An alias as a model of its own, like the first model behind it, which it does not name.
+fn shown_alias(
+    gateway: &Gateway,
+    surface: Surface,
+    snapshot: &KeySnapshot,
+    entry: &CatalogEntry,
+    alias: &str,
+) -> String {
+    let prices = client_prices(gateway, snapshot, entry);
+    let members = json::members(&entry.listing).unwrap_or_default();
+    let mut writer = ObjectWriter::with_capacity(entry.listing.len());
+    writer.add("id", &json::quote(alias));
+    writer.add("name", &json::quote(alias));
+    for member in &members {
+        match &*member.name {
+            "pricing" => {
+                writer.keep_with_value(member, &prices.of_object(member.value, &NOT_SHOWN));
+            }
+            "architecture" => {
+                writer.keep_with_value(member, &without(member.value, "tokenizer"));
+            }
+            name if TOLD_OF_ALIASES.contains(&name) => writer.keep(member),
+            _ => {}
+        }
+    }
+    if surface == Surface::OpenAi {
+        writer.add("object", "\"model\"");
+        writer.add("owned_by", &json::quote(OPERATOR));
+    }
+    writer.finish()
+}
+
+/// An object without one of its members.
+fn without(object: &str, name: &str) -> String {
+    let members = json::members(object).unwrap_or_default();
+    let mut writer = ObjectWriter::with_capacity(object.len());
+    for member in members.iter().filter(|member| member.name != name) {
+        writer.keep(member);
+    }
+    writer.finish()
+}
+
+fn client_prices<'a>(
+    gateway: &Gateway,
+    snapshot: &'a KeySnapshot,
+    entry: &CatalogEntry,
+) -> ClientPrices<'a> {
+    let rule = snapshot.plan.rule_for(&entry.prices.id);
+    ClientPrices {
+        rule,
+        share: rule.price_share(gateway.masters.load().cheapest_cost_share()),
+    }
+}
+
 /// The upstream's model object with the client's prices; on OpenAI's surface also with what OpenAI's has beside it.
 fn shown(
     gateway: &Gateway,
@@ -81,13 +174,7 @@ fn shown(
     entry: &CatalogEntry,
 ) -> String {
     let id = &entry.prices.id;
-    let prices = ClientPrices {
-        rule: snapshot.plan.rule_for(id),
-        share: snapshot
-            .plan
-            .rule_for(id)
-            .price_share(gateway.masters.load().cheapest_cost_share()),
-    };
+    let prices = client_prices(gateway, snapshot, entry);
     let author = id.split('/').next().unwrap_or(id).trim_start_matches('~');
     let members = json::members(&entry.listing).unwrap_or_default();
     let mut writer = ObjectWriter::with_capacity(entry.listing.len() + 64);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use airouter_billing::cost_raising::{CostRaisingKind, CostRaisingUse};
 use airouter_billing::{Nanos, RequestId};
 use airouter_limits::{LimitKind, RateLimited};
 use bytes::Bytes;
@@ -51,6 +52,8 @@ pub enum Problem {
     UnknownModel(String),
     /// The key may not use the model.
     ModelNotAllowed(String),
+    /// The plan does not include something that raises the cost.
+    NotInPlan(CostRaisingUse),
     /// The body is no chat request.
     InvalidRequest(RequestError),
     /// The body is too large.
@@ -251,6 +254,7 @@ impl Problem {
             },
             Self::UnknownModel(_) => Refusal::ModelNotFound,
             Self::ModelNotAllowed(_) => Refusal::ModelNotAllowed,
+            Self::NotInPlan(_) => Refusal::NotInPlan,
             Self::BodyTooLarge { .. } => Refusal::BodyTooLarge,
             Self::BodyTooSlow => Refusal::BodyTimeout,
             Self::UnknownPath | Self::WrongMethod(_) | Self::UnknownGeneration => {
@@ -436,6 +440,13 @@ impl Problem {
                 format!("This key may not use the model '{}'.", shown(model)),
             )
             .about("model"),
+            Self::NotInPlan(used) => Told::new(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "not_in_plan",
+                not_in_plan(used),
+            )
+            .about(used.kind.field()),
             Self::InvalidRequest(error) => {
                 let told = bad(
                     StatusCode::BAD_REQUEST,
@@ -533,6 +544,34 @@ impl Problem {
                 "upstream_unavailable",
                 "No provider can serve this model at the moment. Try again shortly.",
             ),
+        }
+    }
+}
+
+/// What of a request the plan does not include, and what to do about it.
+fn not_in_plan(used: &CostRaisingUse) -> String {
+    let id = shown(&used.id);
+    match used.kind {
+        CostRaisingKind::Plugins => {
+            format!("Your plan does not include the plugin '{id}': leave it out of 'plugins'.")
+        }
+        CostRaisingKind::ServerTools => {
+            format!("Your plan does not include tools of type '{id}': leave them out of 'tools'.")
+        }
+        CostRaisingKind::WebSearchOptions => {
+            "Your plan does not include web search: leave out 'web_search_options'.".to_owned()
+        }
+        CostRaisingKind::ServiceTiers => {
+            format!("Your plan does not include the service tier '{id}': leave out 'service_tier'.")
+        }
+        CostRaisingKind::OutputModalities => {
+            format!("Your plan does not include answers in '{id}': leave it out of 'modalities'.")
+        }
+        CostRaisingKind::Online => {
+            "Your plan does not include web search: name the model without ':online'.".to_owned()
+        }
+        CostRaisingKind::Routers => {
+            format!("Your plan does not include the router '{id}': name a model.")
         }
     }
 }

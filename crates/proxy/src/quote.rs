@@ -12,13 +12,14 @@ use hyper::body::Incoming;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::admit::{self, Wanted};
+use crate::admit;
 use crate::answer_headers::Left;
 use crate::body::AnswerBody;
 use crate::gateway::Gateway;
 use crate::models::json_answer;
 use crate::problem::Problem;
 use crate::read_body::read_body;
+use crate::wanted::Wanted;
 use crate::wire::request::ChatRequest;
 
 /// The answer. Amounts are decimal strings in USD.
@@ -123,9 +124,9 @@ fn prices(wanted: &Wanted, cost_share: Decimal) -> Prices {
         prompt,
         completion,
         request,
-    } = &wanted.rule
+    } = wanted.rule
     {
-        let own = |price: &Decimal| Some(price.normalize().to_string());
+        let own = |price: Decimal| Some(price.normalize().to_string());
         return Prices {
             prompt_token: own(prompt),
             cached_prompt_token: own(prompt),

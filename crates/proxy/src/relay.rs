@@ -5,22 +5,26 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use airouter_billing::disconnect::{DrainCap, Drained, OnDisconnect, ReadShare};
 use airouter_billing::event::Ending;
+use airouter_billing::price_book::PriceKey;
 use bytes::Bytes;
 use tokio::time::Sleep;
 
+use crate::abandoned::{Abandoned, hanging_up};
 use crate::attempt::OpenStream;
 use crate::events::{EventFilter, Passed, StreamEnd};
 use crate::gateway::Timeouts;
+use crate::metrics::Abandonment;
 use crate::problem::Problem;
 use crate::route::Surface;
 use crate::session::{Session, Settled};
 use crate::settle::NotDurable;
 use crate::upstream::UpstreamBody;
 use crate::wire::request::StreamUsage;
-use crate::wire::sse::{self, EventSplitter, Frame};
+use crate::wire::sse::{self, EventSplitter, Frame, Kind, Position};
 
 /// A comment that keeps the connection alive; readers ignore it.
 const HEARTBEAT: Bytes = Bytes::from_static(b": AIROUTER PROCESSING\n\n");
@@ -61,6 +65,8 @@ struct Active {
     tick: Pin<Box<Sleep>>,
     last_sent: Instant,
     last_received: Instant,
+    /// What came from the upstream so far.
+    received: Drained,
 }
 
 impl Relay {
@@ -84,10 +90,12 @@ impl Relay {
             )),
             last_sent: now,
             last_received: now,
+            received: Drained::default(),
         });
         let mut out = VecDeque::new();
         let mut end = None;
         if let Some(frame) = first {
+            active.received.bytes = length_of(&frame);
             let Active {
                 filter, session, ..
             } = &mut *active;
@@ -172,6 +180,8 @@ impl Active {
             match self.body.poll_bytes(context) {
                 Poll::Ready(Some(Ok(bytes))) => {
                     self.last_received = Instant::now();
+                    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    self.received.bytes = self.received.bytes.saturating_add(length);
                     self.splitter.feed(bytes);
                     let end = self.pass_frames(out);
                     if end.is_some() || !out.is_empty() {
@@ -198,6 +208,9 @@ impl Active {
 
     fn pass_frames(&mut self, out: &mut VecDeque<Bytes>) -> Option<StreamEnd> {
         while let Some(frame) = self.splitter.next_frame() {
+            if carries_data(&frame) {
+                self.received.events = self.received.events.saturating_add(1);
+            }
             if let Passed::End(end) = self.filter.pass(frame, &mut self.session, out) {
                 return Some(end);
             }
@@ -280,31 +293,77 @@ impl Active {
         }
     }
 
-    /// Cancels the upstream where that stops its billing, else reads on to the end; then settles.
+    /// Cancels the upstream or reads on, by the plan's policy; then settles.
     async fn client_gone(mut self: Box<Self>) {
-        if self.filter.cancelling_stops_billing(&self.session) {
-            let Self { session, body, .. } = *self;
-            drop(body);
-            settle_quietly(session).await;
-            return;
+        let before = self.received;
+        let provider = self.session.meter.provider.as_deref().unwrap_or_default();
+        let policy = &self.session.plan.policy.disconnect;
+        let how = match policy.decide(provider, hanging_up(provider)) {
+            OnDisconnect::Cancel => Abandonment::Cancelled,
+            OnDisconnect::Drain => self.drain_within_bounds().await,
+        };
+        if how == Abandonment::Capped {
+            tracing::info!(request = %self.session.id(), "an answer nobody reads was cut off");
         }
-        let drained = tokio::time::timeout(self.timeouts.drain, self.drain()).await;
-        if drained.is_err() {
-            tracing::warn!(request = %self.session.id(), "an answer nobody reads was cut off");
-        }
-        settle_quietly(self.session).await;
+        let unread = self.received.bytes.saturating_sub(before.bytes);
+        let Self {
+            mut session, body, ..
+        } = *self;
+        // Where it was not read to its end, this cancels it.
+        drop(body);
+        session.abandoned = Some(Abandoned {
+            how,
+            share: ReadShare {
+                read: before.bytes,
+                unread,
+            },
+        });
+        settle_quietly(session).await;
     }
 
-    async fn drain(&mut self) {
+    /// Reads on to the end, or until a cap of the plan's.
+    async fn drain_within_bounds(&mut self) -> Abandonment {
+        let cap = self.session.plan.policy.disconnect.cap;
+        let longest = cap.seconds.map_or(self.timeouts.drain, Duration::from_secs);
+        match tokio::time::timeout(longest, self.drain(cap)).await {
+            Ok(how) => how,
+            Err(_) => Abandonment::Capped,
+        }
+    }
+
+    async fn drain(&mut self, cap: DrainCap) -> Abandonment {
+        let prices = &self.session.entry.prices;
+        let token_price = prices.dearest(&[PriceKey::Completion, PriceKey::Reasoning]);
+        let before = self.received;
         let mut out = VecDeque::new();
         loop {
             let step = std::future::poll_fn(|context| self.poll(context, &mut out)).await;
             out.clear();
             if step.is_some() {
-                return;
+                return Abandonment::Drained;
+            }
+            let drained = Drained {
+                bytes: self.received.bytes.saturating_sub(before.bytes),
+                events: self.received.events.saturating_sub(before.events),
+            };
+            if cap.is_reached(drained, token_price) {
+                return Abandonment::Capped;
             }
         }
     }
+}
+
+/// Whether a frame is, or ends, an event with data.
+fn carries_data(frame: &Frame) -> bool {
+    match frame {
+        Frame::Event { kind, .. } => *kind == Kind::Data,
+        Frame::Piece { position, .. } => *position == Position::End,
+    }
+}
+
+fn length_of(frame: &Frame) -> u64 {
+    let (Frame::Event { bytes, .. } | Frame::Piece { bytes, .. }) = frame;
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// An event with the blank line that it lacks.

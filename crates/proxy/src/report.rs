@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use airouter_billing::UsageEvent;
 
+use crate::abandoned::Abandoned;
 use crate::catalog::CatalogEntry;
 use crate::masters::Master;
 use crate::metrics::{Counted, Metrics, RequestSample, Timing};
@@ -63,6 +64,8 @@ pub(crate) struct Report {
     pub(crate) key_preview: Arc<str>,
     /// In flight until here.
     pub(crate) counted: Counted,
+    /// Set when its client has gone.
+    pub(crate) abandoned: Option<Abandoned>,
 }
 
 impl Report {
@@ -77,6 +80,9 @@ impl Report {
             ending: event.ending,
             timing,
         });
+        if let Some(abandoned) = self.abandoned {
+            abandoned.tell(event, &self.entry.prices, metrics);
+        }
         self.log(event, &timing);
         drop(self.counted);
     }

@@ -22,6 +22,7 @@ use rust_decimal::Decimal;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::abandoned::Abandoned;
 use crate::gateway::Gateway;
 use crate::leases::Holds;
 use crate::metrics::Gauge;
@@ -41,6 +42,8 @@ pub(crate) struct Unsettled {
     pub(crate) ending: Ending,
     /// `None` after a restart: its leases have ended.
     pub(crate) holds: Option<Holds>,
+    /// Set when its client had gone.
+    pub(crate) abandoned: Option<Abandoned>,
 }
 
 /// Takes requests whose usage is not known.
@@ -206,6 +209,7 @@ fn settlement(
         mut pending,
         ending,
         holds,
+        abandoned,
     } = unsettled;
     let (usage, priced, outcome) = match found {
         Found::Record(generation) => {
@@ -252,7 +256,7 @@ fn settlement(
         first_byte_micros: None,
         charges,
     };
-    note(gateway, &event);
+    note(gateway, &event, abandoned);
     Some((event, replica))
 }
 
@@ -382,12 +386,15 @@ fn charges_of_what_is_free(pending: &PendingRequest, price: Nanos) -> Vec<Budget
         .collect()
 }
 
-fn note(gateway: &Gateway, event: &UsageEvent) {
+fn note(gateway: &Gateway, event: &UsageEvent, abandoned: Option<Abandoned>) {
     let (catalog, masters) = (gateway.catalog.load(), gateway.masters.load());
-    let model = catalog
-        .get(&event.request.requested_model)
-        .map(|entry| Arc::clone(&entry.metrics));
-    let model = model.unwrap_or_else(|| gateway.metrics.for_model(&event.request.requested_model));
+    let name = event.request.first_model();
+    let entry = catalog.priced(name);
+    let model = entry.map(|entry| Arc::clone(&entry.metrics));
+    let model = model.unwrap_or_else(|| gateway.metrics.for_model(name));
+    if let (Some(abandoned), Some(entry)) = (abandoned, entry) {
+        abandoned.tell(event, &entry.prices, &gateway.metrics);
+    }
     if let Some(master) = masters.get(event.served.master_account) {
         gateway.metrics.usage_booked(&model, &master.metrics, event);
     }
@@ -452,6 +459,7 @@ impl Gateway {
             pending,
             ending,
             holds: None,
+            abandoned: None,
         });
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use airouter_billing::event::{Delivery, Ending, RequestFacts, Served};
+use airouter_billing::plan::SharedPlan;
 use airouter_billing::pricing::{self, Priced, Terms};
 use airouter_billing::recovery::PendingReason;
 use airouter_billing::usage::{CostSource, Inference};
@@ -14,6 +15,7 @@ use airouter_store::settlements::PendingRequest;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use crate::abandoned::Abandoned;
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::gateway::Gateway;
 use crate::idempotency::HeldKey;
@@ -22,13 +24,19 @@ use crate::leases::Holds;
 use crate::masters::OnMaster;
 use crate::meter::{Meter, Metered};
 use crate::metrics::{Alarm, Counted};
+use crate::problem::Problem;
 use crate::report::{Moments, Report, micros};
 use crate::resolver::Unsettled;
 use crate::settle::{Commit, Place};
+use crate::wire::shown_model::ShownModel;
 
 /// How far a reported cost may be from tokens × price book before the operator is told: endpoints of one model differ by
 /// a factor of 3 (wire-contract §4.4).
 const COST_MISMATCH_FACTOR: Decimal = Decimal::from_parts(4, 0, 0, false, 0);
+
+/// What a client that used an alias is told of a request that the upstream finds wrong.
+const UNTOLD_REJECTION: &str =
+    "The model's provider refused this request. Check the parameters and the content.";
 
 /// An admitted request that is not settled yet. Dropping it gives its holds back: nothing was served.
 pub(crate) struct Session {
@@ -48,6 +56,10 @@ pub(crate) struct Session {
     pub(crate) counted: Counted,
     /// The key that it came with.
     pub(crate) key: Option<HeldKey>,
+    /// The plan of its admission.
+    pub(crate) plan: SharedPlan,
+    /// Set when its client has gone.
+    pub(crate) abandoned: Option<Abandoned>,
 }
 
 /// A request that has ended, with what it used as far as that is known.
@@ -72,6 +84,24 @@ impl Session {
 
     pub(crate) fn id(&self) -> RequestId {
         self.facts().id
+    }
+
+    /// What the client is told that serves, where that is not the upstream's name.
+    pub(crate) fn shown_model(&self) -> Option<ShownModel> {
+        let served = self.meter.model.as_deref();
+        self.facts().shown_model(served).map(ShownModel::new)
+    }
+
+    /// A problem as it is told to the client: where that used an alias, without the upstream's words, which may name the
+    /// model behind it.
+    pub(crate) fn told(&self, problem: Problem) -> Problem {
+        match problem {
+            Problem::Rejected { status, .. } if !self.facts().names.is_empty() => {
+                let message = UNTOLD_REJECTION.to_owned();
+                Problem::Rejected { status, message }
+            }
+            problem => problem,
+        }
     }
 
     /// An attempt at a master account begins.
@@ -205,6 +235,7 @@ impl Session {
             client: self.client,
             key_preview: self.key_preview,
             counted: self.counted,
+            abandoned: self.abandoned,
         });
         Settled {
             price: Some(priced.price),
@@ -236,6 +267,7 @@ impl Session {
             pending,
             ending,
             holds: Some(self.holds),
+            abandoned: self.abandoned,
         });
         Settled {
             price: None,
@@ -281,6 +313,7 @@ impl Session {
             pending,
             ending: Ending::UpstreamFailed,
             holds: None,
+            abandoned: None,
         });
     }
 }

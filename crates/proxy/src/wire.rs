@@ -16,5 +16,6 @@ pub mod media;
 pub mod oversize;
 pub mod request;
 pub mod rewrite;
+pub mod shown_model;
 pub mod sse;
 pub mod usage;

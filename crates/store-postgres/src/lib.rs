@@ -31,6 +31,7 @@ mod refused;
 mod replicas;
 mod reports;
 mod request_rows;
+mod sale;
 mod shared_rows;
 mod verify;
 

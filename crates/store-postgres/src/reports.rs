@@ -121,6 +121,8 @@ async fn key_limit(
 #[derive(Deserialize)]
 struct Terms {
     requested_model: String,
+    #[serde(default)]
+    shown_model: Option<String>,
 }
 
 async fn generation(
@@ -167,7 +169,10 @@ async fn generation(
     Ok(Some(ClientGeneration {
         generation_id: row.generation_id.unwrap_or_default(),
         request,
-        model: row.model.unwrap_or(terms.requested_model),
+        model: terms
+            .shown_model
+            .or(row.model)
+            .unwrap_or(terms.requested_model),
         provider: row.provider,
         delivery: Delivery::from_name(&row.delivery)
             .ok_or_else(|| column("delivery").corrupt(request))?,

@@ -23,6 +23,7 @@ mod prices;
 mod refused;
 mod reports;
 mod request_rows;
+mod sale;
 mod shared_rows;
 mod verify;
 

@@ -120,7 +120,8 @@ async fn generation(
             r.completion_tokens AS "completion_tokens!: i64", r.cached_tokens AS "cached_tokens!: i64",
             r.cache_write_tokens AS "cache_write_tokens!: i64", r.audio_tokens AS "audio_tokens!: i64",
             r.reasoning_tokens AS "reasoning_tokens!: i64", r.image_output_tokens AS "image_output_tokens!: i64",
-            r.charged_nanos AS "charged_nanos!: i64", t.terms ->> 'requested_model' AS "requested_model!: String"
+            r.charged_nanos AS "charged_nanos!: i64", t.terms ->> 'requested_model' AS "requested_model!: String",
+            t.terms ->> 'shown_model' AS "shown_model?: String"
         FROM (
             SELECT id, generation_id, model, provider, delivery, ending, admitted_at, finished_at,
                 first_byte_micros, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens,
@@ -148,7 +149,7 @@ async fn generation(
     Ok(Some(ClientGeneration {
         generation_id: row.generation_id.unwrap_or_default(),
         request,
-        model: row.model.unwrap_or(row.requested_model),
+        model: row.shown_model.or(row.model).unwrap_or(row.requested_model),
         provider: row.provider,
         delivery: Delivery::from_name(&row.delivery)
             .ok_or_else(|| column("delivery").corrupt(request))?,

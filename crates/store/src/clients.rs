@@ -11,6 +11,8 @@ use airouter_billing::{
 };
 use async_trait::async_trait;
 
+pub use airouter_billing::ModelAccess;
+
 use crate::error::StoreError;
 
 /// Whether a key may be used.
@@ -22,15 +24,6 @@ pub enum Access {
     Revoked,
     /// The account, its payer or its owner was disabled.
     Disabled,
-}
-
-/// Which models a key may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelAccess {
-    /// Every model on sale.
-    All,
-    /// Only these ids (of the price book, without routing modifiers).
-    Only(Vec<String>),
 }
 
 /// Limits by the minute and in parallel; `None` is none.

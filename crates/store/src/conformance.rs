@@ -18,6 +18,7 @@ mod master_accounts;
 mod prices;
 mod replicas;
 mod reports;
+mod sale;
 mod workload;
 mod world;
 
@@ -31,6 +32,7 @@ pub use master_accounts::*;
 pub use prices::*;
 pub use replicas::*;
 pub use reports::*;
+pub use sale::*;
 pub use workload::*;
 pub use world::{Client, START, World, charge, new_person};
 
@@ -111,6 +113,9 @@ macro_rules! conformance_tests {
             changes_of_master_accounts_are_told
             a_keys_usage_is_reported
             a_generation_is_found_by_its_payer_only
+            what_is_on_sale_is_kept_and_told
+            a_plan_gets_versions_and_accounts
+            a_generation_has_the_name_that_the_client_used
             a_random_workload_adds_up
             concurrent_leases_never_overdraw
         );

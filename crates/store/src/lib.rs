@@ -12,8 +12,10 @@ pub mod leases;
 pub mod ledger;
 pub mod loss_rows;
 pub mod master_accounts;
+pub mod plans;
 pub mod prices;
 pub mod reports;
+pub mod sale;
 pub mod settlements;
 pub mod shared_texts;
 pub mod verification;
@@ -24,17 +26,37 @@ pub use idempotency::Idempotency;
 pub use leases::Leases;
 pub use ledger::Ledger;
 pub use master_accounts::MasterAccounts;
+pub use plans::Plans;
 pub use prices::Prices;
 pub use reports::Reports;
+pub use sale::Sale;
 pub use settlements::Settlements;
 
 /// A database with everything in it.
 pub trait Store:
-    Clients + Idempotency + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements
+    Clients
+    + Idempotency
+    + Leases
+    + Ledger
+    + MasterAccounts
+    + Plans
+    + Prices
+    + Reports
+    + Sale
+    + Settlements
 {
 }
 
-impl<T: Clients + Idempotency + Leases + Ledger + MasterAccounts + Prices + Reports + Settlements>
-    Store for T
+impl<T> Store for T where
+    T: Clients
+        + Idempotency
+        + Leases
+        + Ledger
+        + MasterAccounts
+        + Plans
+        + Prices
+        + Reports
+        + Sale
+        + Settlements
 {
 }

@@ -39,7 +39,7 @@ pub struct ClientGeneration {
     pub generation_id: String,
     /// The request's id.
     pub request: airouter_billing::RequestId,
-    /// The model that answered.
+    /// The model that answered, by the name that the client was told.
     pub model: String,
     /// The provider that answered.
     pub provider: Option<String>,

@@ -199,8 +199,7 @@ pub trait Settlements: Send + Sync + 'static {
     /// Commits a batch, durably (SQLite `synchronous=FULL`, PostgreSQL `synchronous_commit=on`): events, one ledger
     /// transaction with the postings that [`airouter_billing::posting`] makes of them (summed by account), balances,
     /// budgets and leases, as [`airouter_billing::batch::settle`] decides; a loss that is corrected stays, and the
-    /// correction is a transaction of its own that names the loss's. Pending requests belong to `replica` from now on.
-    /// When it returns an error, nothing was changed, or everything was; sending the batch again is safe, also after
+    /// correction is a transaction of its own that names the loss's. Pending requests belong to `replica` from now on. When it returns an error, nothing was changed, or everything was; sending the batch again is safe, also after
     /// the replica was ended: then its leases cover nothing.
     async fn commit(
         &self,

@@ -14,6 +14,9 @@ use crate::error::StoreError;
 struct PriceTermsOf<'a> {
     payment: Payment,
     requested_model: &'a str,
+    /// What the client was told that served, where that is not the upstream's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shown_model: Option<&'a str>,
     model_pricing: Option<ModelPricingId>,
     plan_version: PlanVersionId,
     /// The rule for the model that answered.
@@ -52,6 +55,7 @@ pub fn price_terms_of(event: &UsageEvent) -> Result<String, StoreError> {
     text(&PriceTermsOf {
         payment: event.request.payment,
         requested_model: &event.request.requested_model,
+        shown_model: event.request.shown_model(event.served.model.as_deref()),
         model_pricing: event.request.model_pricing,
         plan_version: event.request.plan_version,
         rule: event.request.rule_for(event.served.model.as_deref()),

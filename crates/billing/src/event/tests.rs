@@ -45,6 +45,10 @@ fn fallback() -> impl Strategy<Value = ModelRule> {
     (any::<String>(), rule()).prop_map(|(model, rule)| ModelRule { model, rule })
 }
 
+fn model_name() -> impl Strategy<Value = ModelName> {
+    (any::<String>(), any::<String>()).prop_map(|(model, name)| ModelName { model, name })
+}
+
 prop_compose! {
     fn request()(
         (id, api_key, payer) in (uuid(), uuid(), uuid()),
@@ -52,7 +56,7 @@ prop_compose! {
         requested_model in any::<String>(),
         (pricing, plan) in (option::of(any::<i64>()), any::<i64>()),
         rule in rule(),
-        fallback_rules in vec(fallback(), 0..3),
+        (fallback_rules, names) in (vec(fallback(), 0..3), vec(model_name(), 0..3)),
         delivery in select(vec![Delivery::Whole, Delivery::Streamed]),
         admitted_at in timestamp(),
         hold in nanos(),
@@ -67,6 +71,7 @@ prop_compose! {
             plan_version: PlanVersionId::new(plan),
             rule,
             fallback_rules,
+            names,
             delivery,
             admitted_at,
             hold,

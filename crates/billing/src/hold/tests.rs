@@ -26,7 +26,7 @@ struct Case {
     model: ModelPrices,
     text_bytes: u64,
     output_limit: Option<u64>,
-    cost_raising_fields: u32,
+    cost_raising: Nanos,
     tolerance: Decimal,
 }
 
@@ -36,7 +36,7 @@ impl Case {
             model,
             text_bytes: 0,
             output_limit: None,
-            cost_raising_fields: 0,
+            cost_raising: Nanos::ZERO,
             tolerance: Decimal::ONE,
         }
     }
@@ -59,7 +59,7 @@ impl Case {
             prompt: &prompt,
             output_limit: self.output_limit,
             client_max_price: MaxPrice::default(),
-            cost_raising_fields: self.cost_raising_fields,
+            cost_raising: self.cost_raising,
             cost_share: Decimal::new(3, 1),
             policy: &policy,
         };
@@ -144,7 +144,7 @@ fn a_scarce_budget_counts_a_token_a_byte() {
 #[test]
 fn fields_without_a_price_are_held_at_the_cap() {
     let mut case = Case::new(model("0", "0", None));
-    case.cost_raising_fields = 2;
+    case.cost_raising = Nanos::new(1_000_000_000);
     assert_eq!(case.hold(2_000_000_000).amount, Nanos::new(1_000_000_000));
     assert!(matches!(
         case.decide(Some(999_999_999)),
@@ -206,7 +206,7 @@ fn an_image_is_held_at_the_cap_at_most_and_a_file_by_its_length() {
             prompt: &prompt,
             output_limit: None,
             client_max_price: MaxPrice::default(),
-            cost_raising_fields: 0,
+            cost_raising: Nanos::ZERO,
             cost_share: Decimal::new(3, 1),
             policy: &policy,
         };

@@ -40,6 +40,8 @@ label_set! {
         InsufficientFunds = "insufficient_funds",
         /// 403: the key may not use the model.
         ModelNotAllowed = "model_not_allowed",
+        /// 403: the plan does not include something that raises the cost.
+        NotInPlan = "not_in_plan",
         /// 404: the model is unknown, hidden or not priced.
         ModelNotFound = "model_not_found",
         /// 404 or 405: there is no such route.
@@ -162,6 +164,28 @@ label_set! {
         CommitRefused = "commit_refused",
         /// The certificate's files have changed, and can't be used: the old one goes on.
         CertificateRefused = "certificate_refused",
+    }
+}
+
+label_set! {
+    /// What was done with an answer whose client had gone.
+    Abandonment {
+        /// The upstream was cancelled at once.
+        Cancelled = "cancelled",
+        /// It was read to its end.
+        Drained = "drained",
+        /// It was read on until a cap of the plan's, then cancelled.
+        Capped = "capped",
+    }
+}
+
+label_set! {
+    /// Who bears what an answer cost.
+    Bearer {
+        /// The client: its price is charged.
+        Client = "client",
+        /// The operator: its cost is a loss.
+        Operator = "operator",
     }
 }
 

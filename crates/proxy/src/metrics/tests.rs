@@ -43,6 +43,7 @@ fn event(outcome: Outcome) -> UsageEvent {
                 factor: Decimal::new(8, 1),
             },
             fallback_rules: Vec::new(),
+            names: Vec::new(),
             delivery: Delivery::Streamed,
             admitted_at: Timestamp::from_micros(0),
             hold: Nanos::new(20_000_000),

@@ -8,6 +8,7 @@ pub use super::choices::Choices;
 use super::choices::{self, Survey};
 use super::chunk::ACCOUNT_MEMBERS;
 use super::json::{self, JsonError, Member, ObjectWriter};
+use super::shown_model::ShownModel;
 
 /// An answer's body, read as far as needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,11 @@ impl<'a> Answer<'a> {
             length: body.len(),
             members,
         })
+    }
+
+    /// Tells the client another name of the model than the upstream's.
+    pub(crate) fn show_model(&mut self, shown: &'a ShownModel) {
+        shown.replace_in(&mut self.members);
     }
 
     /// Whether the upstream failed, although it may have sent a status that says otherwise.

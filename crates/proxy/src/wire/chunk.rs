@@ -9,6 +9,7 @@ use memchr::memmem::Finder;
 pub use super::choices::Choices;
 use super::choices::{self, Survey};
 use super::json::{self, Member, ObjectWriter};
+use super::shown_model::ShownModel;
 
 /// Members that name the operator's account at the upstream, or how the upstream went about the request.
 pub(crate) const ACCOUNT_MEMBERS: &[&str] = &["user_id", "openrouter_metadata"];
@@ -67,6 +68,7 @@ pub struct ChunkFacts<'a> {
     /// Why the answer ends here, if it does; `error` is one of the reasons.
     pub finish_reason: Option<Cow<'a, str>>,
     members: Vec<Member<'a>>,
+    is_renamed: bool,
 }
 
 /// Whether a finish reason was already passed to the client.
@@ -112,16 +114,24 @@ impl<'a> ChunkFacts<'a> {
             choices,
             finish_reason,
             members,
+            is_renamed: false,
         }
     }
 
-    /// Whether the chunk has no member that must not pass: no `usage` (not even null) and none about the account.
+    /// Tells the client another name of the model than the upstream's.
+    pub(crate) fn show_model(&mut self, shown: &'a ShownModel) {
+        shown.replace_in(&mut self.members);
+        self.is_renamed = true;
+    }
+
+    /// Whether the chunk can pass as it came: it has no member that must not pass: no `usage` (not even null) and none about the account.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        !self
-            .members
-            .iter()
-            .any(|member| member.name == "usage" || is_account_member(member))
+        !self.is_renamed
+            && !self
+                .members
+                .iter()
+                .any(|member| member.name == "usage" || is_account_member(member))
     }
 
     /// Whether anything is left for a client that gets no usage in this chunk.

@@ -1,28 +1,19 @@
 //! Fields of a request that raise its cost in ways that tokens and their prices don't show.
 
-use std::borrow::Cow;
+pub use airouter_billing::cost_raising::CostRaisingUse;
 
+use std::collections::HashSet;
+
+use airouter_billing::cost_raising::CostRaisingKind;
 use serde::Deserialize;
 
 use super::fields::{Fields, RequestError};
 use super::json::{self, Object, Text};
 
-/// A field that may raise the cost (OpenRouter: Web Search, PDF Inputs, Service Tiers, Model Variants).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CostRaisingField {
-    /// `plugins`: web search, file parsing, fusion and others that bill extra.
-    Plugins,
-    /// `tools` that the upstream runs itself and bills: any of a type other than `function`.
-    ServerTools,
-    /// `web_search_options`.
-    WebSearchOptions,
-    /// A `service_tier` with prices of its own.
-    ServiceTier,
-    /// `modalities` that ask for images or audio.
-    OutputModalities,
-    /// A model with the suffix `:online`. Whether a name has it is decided by who looks models up.
-    OnlineSuffix,
-}
+/// The longest name that is looked up in a plan, in characters.
+const LONGEST_ID: usize = 256;
+/// Different uses of one request.
+const MOST_USES: usize = 256;
 
 /// Plugins that bill nothing (OpenRouter: Message Transforms, Response Healing).
 const FREE_PLUGINS: &[&str] = &["context-compression", "response-healing"];
@@ -42,120 +33,149 @@ struct Tool<'a> {
     kind: Option<Text<'a>>,
 }
 
-/// The cost-raising fields among those of a request.
-pub(crate) fn cost_raising_fields(
+/// What among the fields of a request raises its cost, each different one once.
+pub(crate) fn cost_raising_uses(
     fields: &Fields<'_, '_>,
-) -> Result<Vec<CostRaisingField>, RequestError> {
-    let plugin_bills = |Object(plugin): &Object<Plugin<'_>>| {
-        plugin
-            .id
-            .as_ref()
-            .is_none_or(|id| !FREE_PLUGINS.contains(&&*id.0))
+) -> Result<Vec<CostRaisingUse>, RequestError> {
+    let mut uses = Vec::new();
+    let mut seen = HashSet::new();
+    let mut note = |kind, id: &str| {
+        if uses.len() > MOST_USES {
+            return;
+        }
+        // A name that no plan can hold need not be kept whole.
+        let id: String = id.chars().take(LONGEST_ID + 1).collect();
+        let used = CostRaisingUse::new(kind, id);
+        if seen.insert(used.clone()) {
+            uses.push(used);
+        }
     };
-    let tool_is_the_upstreams = |Object(tool): &Object<Tool<'_>>| {
-        tool.kind.as_ref().is_some_and(|kind| kind.0 != "function")
-    };
-    let modality_is_no_text = |modality: &Text<'_>| modality.0 != "text";
-    let tier = fields.string("service_tier")?;
-    let tier_is_special = |tier: Cow<'_, str>| !ORDINARY_TIERS.contains(&&*tier);
-
-    let found = [
-        (
-            CostRaisingField::Plugins,
-            any(
-                fields,
-                "plugins",
-                "an array of objects with an `id`",
-                plugin_bills,
-            )?,
-        ),
-        (
-            CostRaisingField::ServerTools,
-            any(
-                fields,
-                "tools",
-                "an array of objects with a `type`",
-                tool_is_the_upstreams,
-            )?,
-        ),
-        (
-            CostRaisingField::WebSearchOptions,
-            fields.value("web_search_options")?.is_some(),
-        ),
-        (
-            CostRaisingField::ServiceTier,
-            tier.is_some_and(tier_is_special),
-        ),
-        (
-            CostRaisingField::OutputModalities,
-            any(
-                fields,
-                "modalities",
-                "an array of strings",
-                modality_is_no_text,
-            )?,
-        ),
-    ];
-    Ok(found
-        .into_iter()
-        .filter_map(|(field, raises)| raises.then_some(field))
-        .collect())
+    let expected = "an array of objects with an `id`";
+    each(
+        fields,
+        "plugins",
+        expected,
+        |Object(plugin): Object<Plugin<'_>>| {
+            let id = plugin.id.as_ref().map_or("", |id| &*id.0);
+            if !FREE_PLUGINS.contains(&id) {
+                note(CostRaisingKind::Plugins, id);
+            }
+        },
+    )?;
+    let expected = "an array of objects with a `type`";
+    each(
+        fields,
+        "tools",
+        expected,
+        |Object(tool): Object<Tool<'_>>| {
+            if let Some(kind) = tool.kind.filter(|kind| kind.0 != "function") {
+                note(CostRaisingKind::ServerTools, &kind.0);
+            }
+        },
+    )?;
+    if fields.value("web_search_options")?.is_some() {
+        note(CostRaisingKind::WebSearchOptions, "");
+    }
+    if let Some(tier) = fields.string("service_tier")?
+        && !ORDINARY_TIERS.contains(&&*tier)
+    {
+        note(CostRaisingKind::ServiceTiers, &tier);
+    }
+    each(
+        fields,
+        "modalities",
+        "an array of strings",
+        |modality: Text<'_>| {
+            if modality.0 != "text" {
+                note(CostRaisingKind::OutputModalities, &modality.0);
+            }
+        },
+    )?;
+    if uses.len() > MOST_USES {
+        return Err(fields.invalid("tools", "an array of at most 256 different types"));
+    }
+    Ok(uses)
 }
 
-/// Whether any element of an array field is as `test` asks.
-fn any<'a, T: Deserialize<'a>>(
+/// Hands every element of an array field to `take`.
+fn each<'a, T: Deserialize<'a>>(
     fields: &Fields<'_, 'a>,
     name: &'static str,
     expected: &'static str,
-    test: impl Fn(&T) -> bool,
-) -> Result<bool, RequestError> {
+    take: impl FnMut(T),
+) -> Result<(), RequestError> {
     let Some(array) = fields.value(name)? else {
-        return Ok(false);
+        return Ok(());
     };
-    let mut found = false;
-    json::each_element(array, |element: T| found |= test(&element))
-        .map_err(|_| fields.invalid(name, expected))?;
-    Ok(found)
+    json::each_element(array, take)
+        .map(drop)
+        .map_err(|_| fields.invalid(name, expected))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(body: &str) -> Result<Vec<CostRaisingField>, RequestError> {
+    fn found(body: &str) -> Result<Vec<CostRaisingUse>, RequestError> {
         let members = json::members(body).unwrap();
-        cost_raising_fields(&Fields::new(&members, ""))
+        cost_raising_uses(&Fields::new(&members, ""))
     }
 
     #[test]
     fn what_raises_the_cost_is_found() {
-        use CostRaisingField::{
-            OutputModalities, Plugins, ServerTools, ServiceTier, WebSearchOptions,
+        use CostRaisingKind::{
+            OutputModalities, Plugins, ServerTools, ServiceTiers, WebSearchOptions,
         };
         for (body, expected) in [
-            (r#"{"plugins":[{"id":"web"}]}"#, vec![Plugins]),
             (
-                r#"{"plugins":[{"id":"response-healing"},{"id":"new"}]}"#,
-                vec![Plugins],
+                r#"{"plugins":[{"id":"web"},{"id":"web"}]}"#,
+                vec![(Plugins, "web")],
             ),
-            (r#"{"plugins":[{}]}"#, vec![Plugins]),
+            (
+                r#"{"plugins":[{"id":"response-healing"},{"id":"new"},{"id":"web"}]}"#,
+                vec![(Plugins, "new"), (Plugins, "web")],
+            ),
+            (r#"{"plugins":[{}]}"#, vec![(Plugins, "")]),
             (r#"{"plugins":[{"id":"context-compression"}]}"#, vec![]),
             (r#"{"plugins":[]}"#, vec![]),
             (
                 r#"{"tools":[{"type":"function","function":{}},{"type":"openrouter:web_search"}]}"#,
-                vec![ServerTools],
+                vec![(ServerTools, "openrouter:web_search")],
+            ),
+            (
+                r#"{"tools":[{"type":"Function"}]}"#,
+                vec![(ServerTools, "Function")],
             ),
             (
                 r#"{"tools":[{"type":"functio\u006e"}],"plugins":null}"#,
                 vec![],
             ),
-            (r#"{"web_search_options":{}}"#, vec![WebSearchOptions]),
-            (r#"{"service_tier":"priority"}"#, vec![ServiceTier]),
+            (r#"{"web_search_options":{}}"#, vec![(WebSearchOptions, "")]),
+            (
+                r#"{"service_tier":"priority"}"#,
+                vec![(ServiceTiers, "priority")],
+            ),
             (r#"{"service_tier":"flex","modalities":["text"]}"#, vec![]),
-            (r#"{"modalities":["text","image"]}"#, vec![OutputModalities]),
+            (
+                r#"{"modalities":["text","image"]}"#,
+                vec![(OutputModalities, "image")],
+            ),
         ] {
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(kind, id)| CostRaisingUse::new(kind, id))
+                .collect();
             assert_eq!(found(body), Ok(expected), "{body}");
         }
+    }
+
+    #[test]
+    fn however_many_there_are_they_are_bounded() {
+        let tools: Vec<String> = (0..1_000)
+            .map(|n| format!(r#"{{"type":"t{n}"}}"#))
+            .collect();
+        let body = format!(r#"{{"tools":[{}]}}"#, tools.join(","));
+        assert_eq!(found(&body).unwrap_err().param(), Some("tools"));
     }
 
     #[test]

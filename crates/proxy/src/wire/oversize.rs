@@ -9,6 +9,9 @@ use super::json_scan::{MemberCutter, Segment};
 /// The members whose values must not pass as they are: what the upstream says of money, of its account and of errors.
 pub const WITHHELD: &[&str] = &["usage", "error", "user_id", "openrouter_metadata"];
 
+/// The same, and the model's name, where the client is told another one.
+const WITHHELD_AND_MODEL: &[&str] = &["usage", "error", "user_id", "openrouter_metadata", "model"];
+
 const FIELD: &[u8] = b"data";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,15 @@ impl Default for OversizeFilter {
 }
 
 impl OversizeFilter {
+    /// A filter at the beginning of an event that withholds the model's name too.
+    #[must_use]
+    pub fn withholding_the_model() -> Self {
+        Self {
+            cutter: MemberCutter::new(WITHHELD_AND_MODEL),
+            ..Self::default()
+        }
+    }
+
     /// A filter at the beginning of an event.
     #[must_use]
     pub fn new() -> Self {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use rust_decimal::Decimal;
 
-pub use super::cost_raising::CostRaisingField;
-use super::cost_raising::cost_raising_fields;
+pub use super::cost_raising::CostRaisingUse;
+use super::cost_raising::cost_raising_uses;
 use super::fields::Fields;
 pub use super::fields::RequestError;
 use super::json::{self, Member, Text};
@@ -88,7 +88,7 @@ pub struct ChatRequest<'a> {
     /// `provider.max_price`: what the client is ready to pay.
     pub max_price: MaxPrice,
     /// What raises the cost beyond tokens and their prices.
-    pub cost_raising: Vec<CostRaisingField>,
+    pub cost_raising: Vec<CostRaisingUse>,
     /// How large the prompt is.
     pub prompt: PromptShape,
     pub(crate) members: Vec<Member<'a>>,
@@ -117,7 +117,7 @@ impl<'a> ChatRequest<'a> {
             reasoning_max_tokens: reasoning_max_tokens(&fields)?,
             user: fields.string("user")?,
             max_price: max_price(&fields)?,
-            cost_raising: cost_raising_fields(&fields)?,
+            cost_raising: cost_raising_uses(&fields)?,
             prompt: prompt(&fields, body.len())?,
             body_bytes: body.len(),
             members,

@@ -39,8 +39,8 @@ pub struct OutputLimit {
 /// What is to be changed; `None` leaves a field as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RewritePlan<'p> {
-    /// The model to ask for.
-    pub model: Option<&'p str>,
+    /// The models to ask for in place of those that the client names: the preferred one, then what to fall back on.
+    pub models: Option<&'p [&'p str]>,
     /// The most output that is paid for.
     pub output_limit: Option<OutputLimit>,
     /// What the upstream may charge. Each bound that is given replaces the client's, which is in the client's prices and
@@ -56,7 +56,9 @@ pub fn rewrite(request: &ChatRequest<'_>, plan: &RewritePlan<'_>) -> String {
     let mut missing = Replacements::new(request, plan);
     let mut writer = ObjectWriter::with_capacity(request.body_bytes + missing.bytes() + 64);
     for member in &request.members {
-        if NEVER_FORWARDED.contains(&&*member.name) {
+        let is_replaced_by_nothing =
+            member.name == "models" && plan.models.is_some_and(|models| models.len() < 2);
+        if NEVER_FORWARDED.contains(&&*member.name) || is_replaced_by_nothing {
             continue;
         }
         match missing.take(&member.name) {
@@ -75,8 +77,14 @@ struct Replacements(Vec<(&'static str, String)>);
 
 impl Replacements {
     fn new(request: &ChatRequest<'_>, plan: &RewritePlan<'_>) -> Self {
-        let mut values = Vec::with_capacity(5);
-        values.extend(plan.model.map(|model| ("model", json::quote(model))));
+        let mut values = Vec::with_capacity(6);
+        if let Some((first, fallbacks)) = plan.models.and_then(<[_]>::split_first) {
+            values.push(("model", json::quote(first)));
+            if !fallbacks.is_empty() {
+                let fallbacks: Vec<_> = fallbacks.iter().map(|model| json::quote(model)).collect();
+                values.push(("models", format!("[{}]", fallbacks.join(","))));
+            }
+        }
         values.extend(plan.user.map(|user| ("user", json::quote(user))));
         if let Some(limit) = plan.output_limit {
             values.extend(output_limits(request, limit));
@@ -186,7 +194,7 @@ mod tests {
         let body =
             format!(r#"{{ "temperature" : 0.70 , "model":"x", {MESSAGES} , "top_p":1e-1 }}"#);
         let plan = RewritePlan {
-            model: Some("a/\"b\""),
+            models: Some(&["a/\"b\""]),
             user: Some("u_1"),
             ..limit(100)
         };
@@ -263,6 +271,42 @@ mod tests {
             rewritten(&format!("{{{MESSAGES}}}"), &plan),
             body(r#"{"max_price":{"prompt":"1.5","completion":"0.0000006"}}"#)
         );
+    }
+
+    #[test]
+    fn other_models_are_asked_for_in_place_of_the_clients() {
+        let both = RewritePlan {
+            models: Some(&["a", "b"]),
+            ..RewritePlan::default()
+        };
+        let alone = RewritePlan {
+            models: Some(&["a"]),
+            ..RewritePlan::default()
+        };
+        for (body, plan, expected) in [
+            (
+                format!("{{{MESSAGES}}}"),
+                both,
+                format!(r#"{{{MESSAGES},"model":"a","models":["b"]}}"#),
+            ),
+            (
+                format!(r#"{{"model": "x",{MESSAGES},"models" :["y","z"]}}"#),
+                both,
+                format!(r#"{{"model": "a",{MESSAGES},"models" :["b"]}}"#),
+            ),
+            (
+                format!(r#"{{"models":["x"],{MESSAGES}}}"#),
+                alone,
+                format!(r#"{{{MESSAGES},"model":"a"}}"#),
+            ),
+            (
+                format!(r#"{{"mod\u0065ls":["x"],{MESSAGES}}}"#),
+                alone,
+                format!(r#"{{{MESSAGES},"model":"a"}}"#),
+            ),
+        ] {
+            assert_eq!(rewritten(&body, &plan), expected, "{body}");
+        }
     }
 
     #[test]

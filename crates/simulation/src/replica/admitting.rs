@@ -242,7 +242,7 @@ fn decide(wanted: &Wanted, free: Option<i64>, senses: Senses<'_>) -> Option<Deci
         prompt: &prompt,
         output_limit: wanted.output_limit,
         client_max_price: MaxPrice::default(),
-        cost_raising_fields: 0,
+        cost_raising: Nanos::ZERO,
         cost_share: senses.catalog.dearest_cost_share(),
         policy: &PlanPolicy::default(),
     };
@@ -260,6 +260,7 @@ fn facts_of(wanted: &Wanted, hold: Nanos, now: Timestamp) -> RequestFacts {
         plan_version: wanted.terms.plan_version,
         rule: wanted.terms.rule.clone(),
         fallback_rules: Vec::new(),
+        names: Vec::new(),
         delivery: Delivery::Streamed,
         admitted_at: now,
         hold,

@@ -273,6 +273,7 @@ impl World {
             plan_version: airouter_billing::PlanVersionId::new(1),
             rule: airouter_billing::PriceRule::default_rule(),
             fallback_rules: Vec::new(),
+            names: Vec::new(),
             delivery: Delivery::Streamed,
             admitted_at: START,
             hold: Nanos::new(1_000_000),

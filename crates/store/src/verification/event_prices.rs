@@ -100,6 +100,7 @@ pub(super) fn bookable(terms: &PriceTerms) -> UsageEvent {
             plan_version: terms.plan_version,
             rule: terms.rule.clone(),
             fallback_rules: Vec::new(),
+            names: Vec::new(),
             delivery: Delivery::Whole,
             admitted_at: Timestamp::default(),
             hold: Nanos::ZERO,
