@@ -5,16 +5,16 @@ import contextlib
 from fractions import Fraction
 
 import httpx2
-import openai
 import pytest
 
 from harness.gateway import Account
 from harness.money import price_of
 from harness.polling import eventually
+from harness.raw import ask_and_leave
 from harness.requests import body, chat
 from harness.simulator import Simulator
 
-SLOW = {"completion_tokens": 40, "chunks": 40, "chunk_ms": 50}
+SLOW = {"completion_tokens": 40, "chunks": 40, "chunk_ms": 100}
 # One provider stops, and bills what it has produced; the other one runs on to the end.
 MODELS = pytest.mark.parametrize("model", ["sim/small", "sim/groq"], ids=["stops", "runs_on"])
 
@@ -52,9 +52,8 @@ def test_a_stream_is_closed_after_some_chunks(account: Account, simulator: Simul
 
 @MODELS
 def test_a_stream_is_closed_before_its_first_chunk(account: Account, simulator: Simulator, model: str):
-    request = chat(model, SLOW | {"first_ms": 400})
-    with pytest.raises(openai.APITimeoutError):
-        account.sdk(timeout=0.1).chat.completions.create(**request, stream=True)
+    ask_and_leave(account, simulator, body(model, SLOW | {"first_ms": 1500}, stream=True))
+    pseudonym = simulator.last_body()["user"]
     eventually(lambda: simulator.running() == 0, "the upstream is done", 10)
 
     def settled() -> bool:
@@ -62,13 +61,11 @@ def test_a_stream_is_closed_before_its_first_chunk(account: Account, simulator: 
         [generation] = [g for g in simulator.generations().values() if g.user == pseudonym]
         return listed == generation.cost and account.balance().reserved_nanos == 0
 
-    pseudonym = simulator.last_body()["user"]
-    eventually(settled, "settled at what the upstream bills", 15)
+    eventually(settled, "settled at what the upstream bills", 30)
 
 
 def test_an_answer_in_one_piece_is_not_waited_for(account: Account, simulator: Simulator):
-    with pytest.raises(openai.APITimeoutError):
-        account.sdk(timeout=0.2).chat.completions.create(**chat(sim=SLOW | {"chunk_ms": 20}))
+    ask_and_leave(account, simulator, body(sim=SLOW | {"chunk_ms": 50}))
     assert_settled(account, simulator, 1)
     assert account.events()[0].completion_tokens == 40
 
@@ -87,7 +84,7 @@ def test_many_hang_up_at_once(account: Account, simulator: Simulator, model: str
     request = body(model, SLOW, stream=True)
     headers = {"authorization": f"Bearer {account.key}"}
 
-    async def ask_and_leave(http: httpx2.AsyncClient, chunks: int) -> None:
+    async def read_and_leave(http: httpx2.AsyncClient, chunks: int) -> None:
         async with http.stream("POST", "/v1/chat/completions", json=request, headers=headers) as response:
             assert response.status_code == 200
             lines = response.aiter_lines()
@@ -102,7 +99,7 @@ def test_many_hang_up_at_once(account: Account, simulator: Simulator, model: str
     async def ask_all() -> None:
         limits = httpx2.Limits(max_connections=None)
         async with httpx2.AsyncClient(base_url=account.gateway.url, limits=limits, timeout=60, trust_env=False) as http:
-            await asyncio.gather(*(ask_and_leave(http, index % 20) for index in range(60)))
+            await asyncio.gather(*(read_and_leave(http, index % 20) for index in range(60)))
 
     asyncio.run(ask_all())
     assert_settled(account, simulator, 60)

@@ -17,7 +17,7 @@ from harness.gateway import Gateway
 from harness.load import ended, put_load, wait_for_more
 from harness.polling import eventually
 from harness.postgres_database import Servers, new_database
-from harness.reconcile import reconcile
+from harness.reconcile import kill_now, reconcile
 from harness.replicas import revive
 from harness.requests import chat
 from harness.simulator import Simulator
@@ -54,8 +54,7 @@ def test_kills_lose_nothing(mortal: Gateway, simulator: Simulator, tmp_path: Pat
             wait_for_more(loads, WHOLE_ANSWERS // KILLS)
             # A random moment, up to one at which slow answers are older than a second.
             time.sleep(moments.random() * 2.5)
-            kills.append(time.time())
-            gateway.child.kill()
+            kills.append(kill_now(gateway))
             revive(gateway)
         wait_for_more(loads, 200)
         for load in loads:
@@ -132,7 +131,7 @@ def traced(gateway: Gateway, tracer: list[str], file: Path, stream: bool) -> tup
     finally:
         if gateway.child.is_running:
             gateway.child.kill()
-    eventually(lambda: trace.is_complete(file), "the trace is complete")
+    eventually(lambda: trace.is_complete(file, gateway.child.process.pid), "the trace is complete")
     return trace.calls(file), {generation: "data: [DONE]" if stream else generation for generation in ids}
 
 

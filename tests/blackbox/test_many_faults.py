@@ -14,7 +14,7 @@ from harness.load import Load, ended, wait_for_more
 from harness.polling import eventually
 from harness.postgres import PostgresServer, running_postgres
 from harness.postgres_database import Servers, new_database
-from harness.reconcile import reconcile
+from harness.reconcile import Kill, kill_now, reconcile
 from harness.redis import RedisServer, running_redis
 from harness.replicas import Replicas
 from harness.simulator import Simulator
@@ -33,9 +33,9 @@ LITTLE = "0.005"
 
 @dataclass
 class History:
-    """What was done to them, in seconds since the epoch."""
+    """What was done to them; times in seconds since the epoch."""
 
-    kills: list[float] = field(default_factory=list)
+    kills: list[Kill] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
     # When a replica was away, from its kill until it was ready again.
     away: dict[Path, list[tuple[float, float]]] = field(default_factory=dict)
@@ -89,10 +89,9 @@ def put_load(client: list[Account], poor: list[Account], directory: Path) -> lis
 
 
 def kill(world: World, victim: Gateway) -> float:
-    killed = time.time()
-    world.history.kills.append(killed)
-    victim.child.kill()
-    return killed
+    kill = kill_now(victim)
+    world.history.kills.append(kill)
+    return kill.began
 
 
 def revive(world: World, victim: Gateway, killed: float) -> None:

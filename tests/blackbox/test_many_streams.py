@@ -31,7 +31,7 @@ async def read_all(client: Account, simulator: Simulator) -> tuple[list[str], in
 
     async def read_one(sdk) -> str:
         nonlocal most
-        request = chat(sim={"text": TEXT, "chunks": 30, "chunk_ms": 400})
+        request = chat(sim={"text": TEXT, "chunks": 30, "chunk_ms": 800})
         stream = await sdk.chat.completions.create(**request, stream=True)
         chunks = [await anext(aiter(stream))]
         await everyone_reads.wait()

@@ -21,7 +21,7 @@ from harness.simulator import Simulator
 from harness.witness import Witness, failures, wait_until_served, witnesses_of
 
 OUTAGE_SECONDS = 10
-# Redis is never waited for so long that a client feels it.
+# Redis is never waited for so long that a client feels it: so much longer than clients who need no Redis.
 UNFELT_SECONDS = 0.5
 
 
@@ -144,7 +144,8 @@ def test_a_client_with_its_answer_pays_although_its_replica_was_given_up(
     corrected = 'airouter_loss_corrections_total{reason="crash"}'
     before = {replica.data: replica.metric(corrected) for replica in replicas}
     lost_before = balance_of_loss(replicas)
-    sim = {"completion_tokens": 20, "chunks": 20, "chunk_ms": 100} | usage
+    # It must outlast the stop of the database, which takes its time.
+    sim = {"completion_tokens": 80, "chunks": 80, "chunk_ms": 100} | usage
     with account.http() as http, http.stream("POST", "/v1/chat/completions", json=body(sim=sim, stream=True)) as stream:
         eventually(lambda: in_flight(replicas, account), "the request is on record")
         postgres.stop()
@@ -168,9 +169,13 @@ def test_a_client_with_its_answer_pays_although_its_replica_was_given_up(
     assert paid - account.balance().balance_nanos == price_of(billed)
     assert balance_of_loss(replicas) == lost_before
     eventually(lambda: not replicas.database.pending(), "nothing is open", 30)
-    # The process that was killed began to count anew.
-    counted = [replica.metric(corrected) - (replica is not gateway) * before[replica.data] for replica in replicas]
-    assert sum(counted) == 1
+
+    def counted() -> float:
+        # The process that was killed began to count anew.
+        anew = gateway.metric(corrected)
+        return anew + sum(other.metric(corrected) - before[other.data] for other in replicas if other is not gateway)
+
+    eventually(lambda: counted() == 1, "it is counted once")
     told = "its client had its answer, and is billed"
     eventually(lambda: any(told in replica.log_text() for replica in replicas), "it is told")
     with other.http() as http:
@@ -201,7 +206,8 @@ def test_nothing_is_admitted_where_nothing_can_be_kept(replicas: Replicas, postg
     account, *_ = replicas.new_account()
     gateway = replicas.all[0]
     assert status(account) == 200
-    request = body(sim={"completion_tokens": 20, "chunks": 20, "chunk_ms": 100}, stream=True)
+    # It must outlast the stop of the database, which takes its time.
+    request = body(sim={"completion_tokens": 80, "chunks": 80, "chunk_ms": 100}, stream=True)
     with account.http() as http, http.stream("POST", "/v1/chat/completions", json=request) as stream:
         text = stream.iter_text()
         first = next(text)
@@ -236,12 +242,12 @@ def redis_gauges(replicas: Replicas) -> set[str]:
 
 @pytest.mark.parametrize("fault", ["stopped", "hanging", "wiped"])
 def test_clients_do_not_feel_redis(replicas: Replicas, redis: RedisServer, fault: str):
-    client = replicas.new_account("100")
+    client, without_limits = replicas.new_account("100"), replicas.new_account("100")
     client[0].set_limit("requests_per_minute", 100_000)
     logs = [len(gateway.log.read_text(errors="replace")) for gateway in replicas]
-    with witnesses_of(client) as witnesses:
-        wait_until_served(witnesses, 10)
-        assert redis_gauges(replicas) == {"1"}
+    with witnesses_of(without_limits) as others, witnesses_of(client) as witnesses:
+        wait_until_served([*witnesses, *others], 10)
+        eventually(lambda: redis_gauges(replicas) == {"1"}, "a metric says that Redis is there", 10)
         break_off = {"stopped": redis.stop, "hanging": redis.pause, "wiped": redis.wipe}
         break_off[fault]()
         try:
@@ -253,11 +259,17 @@ def test_clients_do_not_feel_redis(replicas: Replicas, redis: RedisServer, fault
         wait_until_served(witnesses, 10)
         eventually(lambda: redis_gauges(replicas) == {"1"}, "a metric says that Redis is back", 10)
     assert not failures(witnesses)
-    slowest = max(sight.seconds for witness in witnesses for sight in witness.seen)
-    assert slowest < UNFELT_SECONDS, f"a request took {slowest} s"
+    # What the machine takes, it takes from both.
+    slowest, usual = slowest_of(witnesses), slowest_of(others)
+    assert slowest < usual + UNFELT_SECONDS, f"a request took {slowest} s; without limits {usual} s"
     if fault != "wiped":
         for gateway, length in zip(replicas, logs, strict=True):
-            assert "redis" in gateway.log.read_text(errors="replace")[length:].lower(), "the log says so"
+            said = lambda gateway=gateway, length=length: gateway.log_text()[length:].lower()  # noqa: E731
+            eventually(lambda said=said: "redis" in said(), "the log says so")
+
+
+def slowest_of(witnesses: Sequence[Witness]) -> float:
+    return max(sight.seconds for witness in witnesses for sight in witness.seen)
 
 
 def test_a_replica_starts_without_redis(replicas: Replicas, redis: RedisServer):

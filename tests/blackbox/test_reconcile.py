@@ -7,10 +7,10 @@ import pytest
 
 from harness.database import Event
 from harness.money import cost_of, price_of
-from harness.reconcile import reconcile
+from harness.reconcile import Kill, reconcile
 from harness.simulator import Generation
 
-KILL = 1000.0
+EARLIER, KILL = Kill(900.0, 900.0), Kill(1000.0, 1000.0)
 COST = Fraction(123_457, 10**9)
 
 
@@ -47,7 +47,7 @@ def case() -> dict:
         "whole": ["whole"],
         "events": [event("whole"), event("lost", "crash")],
         "generations": {row.id: row for row in rows},
-        "kills": [900.0, KILL],
+        "kills": [EARLIER, KILL],
     }
 
 
@@ -88,7 +88,7 @@ def test_other_faults_are_found(case: dict):
         "booked twice": case | {"events": [whole, whole, lost]},
         "received whole and booked as a loss": case | {"events": [event("whole", "crash"), lost]},
         "another loss": case | {"events": [whole, event("lost", "unknown")]},
-        "a loss without a kill": case | {"kills": [900.0]},
+        "a loss without a kill": case | {"kills": [EARLIER]},
         "unknown to the upstream": case | {"events": [whole, lost, event("invented")]},
         "old and not booked": case | {"generations": case["generations"] | {"young": old}},
         "not in flight and not booked": case | {"generations": case["generations"] | {"young": later}},

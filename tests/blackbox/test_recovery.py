@@ -94,7 +94,8 @@ def test_a_crash_after_a_failover_is_the_loss_of_who_served(
         gateway.start()
         account = gateway.new_account()
         fault = {"kind": "status:429", "first_attempts": 1, "attempt_key": "failover"}
-        request = body(sim=SLOW | {"first_ms": 1500, "error": fault}, stream=True)
+        # Long enough to be on record, and to be seen there, before it is refused.
+        request = body(sim=SLOW | {"first_ms": 5000, "error": fault}, stream=True)
 
         def on_record(generation: str | None) -> list[str]:
             rows = [details for _, found, details in gateway.database.pending() if found == generation]

@@ -106,7 +106,7 @@ def test_a_raw_streaming_response(account: Account):
 
 
 def test_events_arrive_as_they_are_made(account: Account, simulator: Simulator):
-    with account.sdk().chat.completions.create(**chat(sim={"chunk_ms": 100, "chunks": 10}), stream=True) as stream:
+    with account.sdk().chat.completions.create(**chat(sim={"chunk_ms": 300, "chunks": 10}), stream=True) as stream:
         first = next(iter(stream))
         assert first.choices
         assert simulator.running() == 1, "the first chunk came before the answer was complete"

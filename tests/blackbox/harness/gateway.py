@@ -19,7 +19,8 @@ from .processes import Child, binary, clean_environment, free_port
 from .simulator import Simulator
 from .sqlite_file import SqliteFile
 
-COMMAND_SECONDS = 30
+COMMAND_SECONDS = 60
+READY_SECONDS = 60
 # Part of every prompt in these tests; must be found nowhere in logs and database.
 PROMPT_MARK = "zebra quartz"
 # Replicas of a gateway share their clients.
@@ -117,7 +118,7 @@ class Gateway:
         # Signals stay ignored as they are here, so that `fill_disk` doesn't end it.
         command = [*wrapper, str(self.program), "serve"]
         self.child = Child(command, self.log, self.environment, restore_signals=False)
-        eventually(self.is_ready, "the gateway is ready", 30)
+        eventually(self.is_ready, "the gateway is ready", READY_SECONDS)
 
     def is_ready(self) -> bool:
         assert self.child is not None
@@ -199,6 +200,11 @@ class Gateway:
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def log_lines(self) -> list[str]:
+        """Those that are written to their ends: the last one may be just coming."""
+        whole, _, _ = self.log_text().rpartition("\n")
+        return whole.split("\n")
 
     def metric(self, series: str) -> float:
         """The value of one series, as it is written there with its labels."""

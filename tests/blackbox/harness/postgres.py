@@ -128,19 +128,19 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Nobody gets an answer any more, and connections stay open."""
-        for process in self._processes():
-            os.kill(process, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        for process in self._processes():
-            os.kill(process, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
-    def _processes(self) -> list[int]:
-        """The server, then those that it has started."""
+    def _signal(self, number: signal.Signals) -> None:
+        """To the server, then to those that it has started, of which any may just have ended."""
         assert self._child is not None
         parent = self._child.process.pid
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return [parent, *map(int, children)]
+        os.kill(parent, number)
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def remove(self) -> None:
         """Ends it, if it runs, and leaves nothing behind."""

@@ -1,14 +1,19 @@
 """The programs under test as child processes."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 40
+# Below those that the system gives out by itself, also to connections: on Linux from 32768 on.
+FIRST_PORT, LAST_PORT = 10_000, 32_000
+PORTS_EACH = 500
 
 
 def binary(name: str, override: str) -> Path:
@@ -20,11 +25,29 @@ def binary(name: str, override: str) -> Path:
     return path
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports of this process alone, one after the other and round again."""
+    # The name is free again when this process has ended, however it does.
+    claim = socket.socket(socket.AF_UNIX)
+    for first in range(FIRST_PORT, LAST_PORT, PORTS_EACH):
+        with contextlib.suppress(OSError):
+            claim.bind(f"\0airouter-tests-ports-{first}")
+            while True:
+                yield from range(first, first + PORTS_EACH)
+    raise RuntimeError("all ports for tests are taken")
+
+
+OWN_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A loopback port that nobody listens on, and that nobody else is given until whoever is to listen there does, or
+    listens again after it was stopped."""
+    for port in OWN_PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("unreachable: ports come round again")
 
 
 def clean_environment(**settings: str) -> dict[str, str]:

@@ -1,8 +1,13 @@
 """HTTP by hand: requests that no client library would send."""
 
 import contextlib
+import json
 import socket
 from dataclasses import dataclass
+
+from .gateway import Account
+from .polling import eventually
+from .simulator import Simulator
 
 CHAT = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
 
@@ -58,3 +63,12 @@ def chat_head(key: str, length: int, *more: str) -> bytes:
         *more,
     ]
     return (CHAT + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
+
+
+def ask_and_leave(account: Account, simulator: Simulator, request: dict) -> None:
+    """Sends a chat request, and hangs up once the upstream has it: whoever leaves before that need not be served."""
+    before = simulator.books()["requests"]
+    data = json.dumps(request).encode()
+    with connect(account.gateway.port) as connection:
+        connection.sendall(chat_head(account.key, len(data)) + data)
+        eventually(lambda: simulator.books()["requests"] > before, "the upstream is asked")

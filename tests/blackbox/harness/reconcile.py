@@ -9,12 +9,14 @@ The rules, after kills of the gateway under load, and outages of its database:
 - so the upstream's sum is list cost charged + list cost booked as loss + what was cut young.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from .database import Event
+from .gateway import Gateway
 from .money import cost_of, price_of
 from .simulator import Generation
 
@@ -26,6 +28,21 @@ COMMIT_SECONDS = 0.25
 UNDER_WAY_SECONDS = 0.1
 # What the upstream has ended is in flight until a group commit has taken it: on a busy machine that takes so long.
 SETTLING_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When a gateway was killed: it ended between these moments, in seconds since the epoch."""
+
+    began: float
+    ended: float
+
+
+def kill_now(gateway: Gateway) -> Kill:
+    assert gateway.child is not None
+    began = time.time()
+    gateway.child.kill()
+    return Kill(began, time.time())
 
 
 @dataclass(frozen=True)
@@ -42,11 +59,11 @@ def reconcile(
     whole: Iterable[str],
     events: Iterable[Event],
     generations: Mapping[str, Generation],
-    kills: Iterable[float],
+    kills: Iterable[Kill],
     outages: Sequence[tuple[float, float]] = (),
 ) -> Totals:
-    """Checks every rule; `kills` and `outages` (which excuse nothing, and are only told) are times in seconds since the
-    epoch, `whole` ids of answers received whole."""
+    """Checks every rule; `outages` (which excuse nothing, and are only told) are times in seconds since the epoch,
+    `whole` ids of answers received whole."""
     whole, events, kills = list(whole), list(events), list(kills)
     assert_no_repeats(whole, "received whole twice")
     assert_no_repeats([event.generation_id for event in events], "booked twice")
@@ -82,10 +99,10 @@ def reconcile(
     return totals
 
 
-def nearest(row: Generation, kills: Iterable[float], outages: Sequence[tuple[float, float]]) -> str:
+def nearest(row: Generation, kills: Iterable[Kill], outages: Sequence[tuple[float, float]]) -> str:
     """What happened around the end of a generation, in seconds from there."""
     ended = row.ended_at_us / MICROSECONDS
-    moments = {"kill": kills, "outage": [moment for outage in outages for moment in outage]}
+    moments = {"kill": [kill.began for kill in kills], "outage": [moment for outage in outages for moment in outage]}
     found = [(round(moment - ended, 3), what) for what, all_such in moments.items() for moment in all_such]
     return f"around its end: {sorted(found, key=lambda pair: abs(pair[0]))[:3]}"
 
@@ -104,8 +121,9 @@ def assert_exact(event: Event, billed: Generation) -> None:
     assert event.uncollected_nanos == 0, event
 
 
-def age_at_kill(row: Generation, kills: Iterable[float]) -> float | None:
-    """How old a generation was, in seconds, at the kill that cut it; `None` if it was in flight at none."""
+def age_at_kill(row: Generation, kills: Iterable[Kill]) -> float | None:
+    """How old a generation was, in seconds, when the kill that cut it began; `None` if it was in flight at none."""
     started, ended = row.started_at_us / MICROSECONDS, row.ended_at_us / MICROSECONDS
-    cut_by = [kill for kill in kills if started - UNDER_WAY_SECONDS <= kill <= ended + SETTLING_SECONDS]
-    return max(0.0, cut_by[0] - started) if cut_by else None
+    first, last = started - UNDER_WAY_SECONDS, ended + SETTLING_SECONDS
+    cut_by = [kill for kill in kills if first <= kill.ended and kill.began <= last]
+    return max(0.0, cut_by[0].began - started) if cut_by else None

@@ -13,11 +13,16 @@ from .simulator import Simulator
 LAPSE = "UPDATE replicas SET lease_ends = (SELECT elapsed_micros FROM lease_clock) - 60000000 WHERE id = ?"
 
 
+def has_landed(gateway: Gateway) -> bool:
+    """Whether nothing is spooled. Gauges are set twice a second, and say nothing before it is ready."""
+    return gateway.metric("airouter_ready") == 1 and gateway.metric("airouter_spooled_batches") == 0
+
+
 def revive(gateway: Gateway) -> None:
     """Starts one that was killed, and which is alone. When what it had spooled has landed, the leases of its former
     lives lapse, which would take three minutes on PostgreSQL; on SQLite they end at the start."""
     gateway.start()
-    eventually(lambda: gateway.metric("airouter_spooled_batches") == 0, "what was spooled has landed", 30)
+    eventually(lambda: has_landed(gateway), "what was spooled has landed", 30)
     if isinstance(gateway.database, PostgresDatabase):
         [(present,)] = gateway.database.rows("SELECT max(id) FROM replicas")
         gateway.database.execute(LAPSE.replace("id = ?", "id < ? AND ended_at IS NULL"), present)
@@ -57,7 +62,7 @@ class Replicas:
         would take three minutes otherwise."""
         former = self._numbers[gateway.data]
         self.start_one(gateway)
-        eventually(lambda: gateway.metric("airouter_spooled_batches") == 0, "what was spooled has landed", 30)
+        eventually(lambda: has_landed(gateway), "what was spooled has landed", 30)
         self.database.operator_sql(LAPSE, former)
 
     def new_account(self, credit: str = "10") -> list[Account]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 LINE = re.compile(r"(?P<thread>\d+) +(?:<\.\.\. (?P<resumed>\w+) resumed>|(?P<name>\w+)\()(?P<rest>.*)")
 UNFINISHED = "<unfinished ...>"
-COMPLETE = "+++ exited with"
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,10 @@ class Call:
     ended: int
 
 
-def is_complete(path: Path) -> bool:
-    return path.exists() and COMPLETE in path.read_text(errors="replace")
+def is_complete(path: Path, process: int) -> bool:
+    """Whether the end of the process itself is there: threads end before it."""
+    end = re.compile(rf"^{process} +\+\+\+ (exited with|killed by) .*\n", re.MULTILINE)
+    return path.exists() and end.search(path.read_text(errors="replace")) is not None
 
 
 def calls(path: Path) -> list[Call]:
