@@ -79,6 +79,22 @@ def test_requests_go_on_while_the_database_is_away(
     closing_note(f"PostgreSQL {fault} for {OUTAGE_SECONDS} s: {sum(during)} requests served on leases, none failed")
 
 
+@pytest.mark.parametrize("fault", ["stopped", "hanging"])
+def test_who_pauses_in_an_outage_is_served_after_it(replicas: Replicas, postgres: PostgresServer, fault: str):
+    """What it has leased is kept: a database that is away can't take it back."""
+    client = replicas.new_account()[0]
+    assert status(client) == 200
+    postgres.stop() if fault == "stopped" else postgres.pause()
+    try:
+        # Longer than a lease may be idle, and than it takes to give one back.
+        time.sleep(4)
+        assert status(client) == 200
+    finally:
+        postgres.start() if fault == "stopped" else postgres.resume()
+    client.settled(2)
+    eventually(lambda: client.balance().reserved_nanos == 0, "its lease goes back", 20)
+
+
 @pytest.mark.timeout(120)
 def test_a_stream_that_began_in_an_outage_and_was_killed_in_it_is_found(
     tmp_path: Path, simulator: Simulator, postgres: PostgresServer, servers: Servers
@@ -144,22 +160,8 @@ def test_a_client_with_its_answer_pays_although_its_replica_was_given_up(
     corrected = 'airouter_loss_corrections_total{reason="crash"}'
     before = {replica.data: replica.metric(corrected) for replica in replicas}
     lost_before = balance_of_loss(replicas)
-    # It must outlast the stop of the database, which takes its time.
-    sim = {"completion_tokens": 80, "chunks": 80, "chunk_ms": 100} | usage
-    with account.http() as http, http.stream("POST", "/v1/chat/completions", json=body(sim=sim, stream=True)) as stream:
-        eventually(lambda: in_flight(replicas, account), "the request is on record")
-        postgres.stop()
-        try:
-            assert "".join(stream.iter_text()).endswith("data: [DONE]\n\n")
-            gateway.child.kill()
-        finally:
-            postgres.start()
-    eventually(lambda: status(other) == 200, "the others are back", 20)
-    replicas.let_leases_lapse(gateway)
-    lost = eventually(lambda: [event for event in account.events() if event.loss_reason], "the loss is booked", 30)
-    [generation] = [event.generation_id for event in lost]
+    generation = booked_as_loss(replicas, postgres, account, usage)
     billed = simulator.generations()[generation].cost
-    assert [(event.loss_reason, event.charged_nanos) for event in lost] == [("crash", 0)]
     assert balance_of_loss(replicas) - lost_before == cost_of(billed) > 0
     paid = account.balance().balance_nanos
 
@@ -181,6 +183,58 @@ def test_a_client_with_its_answer_pays_although_its_replica_was_given_up(
     with other.http() as http:
         shown = http.get("/api/v1/generation", params={"id": generation}).json()["data"]
     assert nanos(usd(str(shown["total_cost"]))) == price_of(billed)
+    assert heir.command("ledger", "verify").splitlines()[3] == "findings=0"
+
+
+def booked_as_loss(replicas: Replicas, postgres: PostgresServer, account: Account, usage: dict) -> str:
+    """An answer that ends without the database; its replica is killed, and another books a loss. Its generation."""
+    # It must outlast the stop of the database, which takes its time.
+    sim = {"completion_tokens": 80, "chunks": 80, "chunk_ms": 100} | usage
+    with account.http() as http, http.stream("POST", "/v1/chat/completions", json=body(sim=sim, stream=True)) as stream:
+        eventually(lambda: in_flight(replicas, account), "the request is on record")
+        postgres.stop()
+        try:
+            assert "".join(stream.iter_text()).endswith("data: [DONE]\n\n")
+            account.gateway.child.kill()
+        finally:
+            postgres.start()
+    others = [account.at(replica) for replica in replicas if replica is not account.gateway]
+    eventually(lambda: status(others[0]) == 200, "the others are back", 20)
+    replicas.let_leases_lapse(account.gateway)
+    lost = eventually(lambda: [event for event in account.events() if event.loss_reason], "the loss is booked", 30)
+    assert [(event.loss_reason, event.charged_nanos) for event in lost] == [("crash", 0)]
+    [generation] = [event.generation_id for event in lost]
+    return generation
+
+
+def test_a_late_charge_that_the_database_refuses_is_owed(
+    replicas: Replicas, simulator: Simulator, postgres: PostgresServer
+):
+    """The loss in its place does not hide it: it is a finding until it is booked, and then its client pays."""
+    account, other, *_ = replicas.new_account()
+    gateway, heir, *_ = replicas
+    generation = booked_as_loss(replicas, postgres, account, {})
+    price = price_of(simulator.generations()[generation].cost)
+    paid = account.balance().balance_nanos
+    for statement in (
+        """CREATE FUNCTION refuse_in_a_test() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE check_violation USING MESSAGE = 'refused by a test'; END $$""",
+        """CREATE TRIGGER refused_by_a_test BEFORE INSERT ON request_corrections FOR EACH ROW
+        EXECUTE FUNCTION refuse_in_a_test()""",
+    ):
+        replicas.database.execute(statement)
+    replicas.start_one(gateway)
+    [(refused,)] = eventually(
+        lambda: replicas.database.rows("SELECT request_id FROM refused_settlements"), "it is refused", 30
+    )
+    verified = heir.run("ledger", "verify")
+    assert verified.returncode == 1
+    assert f"check=refused subject=request {refused}" in verified.stdout
+    assert heir.run("ledger", "book-refused").stdout.split() == ["booked=0", "left=1"]
+    replicas.database.execute("DROP TRIGGER refused_by_a_test ON request_corrections")
+    assert heir.command("ledger", "book-refused").split() == ["booked=1", "left=0"]
+    assert paid - account.balance().balance_nanos == price
+    assert status(other) == 200
     assert heir.command("ledger", "verify").splitlines()[3] == "findings=0"
 
 

@@ -59,7 +59,7 @@ impl Settlements for PostgresStore {
         outcome
     }
 
-    async fn refused(&self, limit: u32) -> Result<Vec<UsageEvent>, StoreError> {
+    async fn refused(&self, limit: u32) -> Result<Vec<RefusedEvent>, StoreError> {
         self.on_pool(async |connection| refused::unbooked(connection, limit).await)
             .await
     }

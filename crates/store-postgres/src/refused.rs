@@ -1,8 +1,9 @@
 //! Usage events that the database refused.
 
-use airouter_billing::correction::closes;
+use airouter_billing::correction::{Answers, closes};
+use airouter_billing::event::LossReason;
 use airouter_billing::recovery::PendingReason;
-use airouter_billing::{Timestamp, UsageEvent};
+use airouter_billing::{Outcome, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::RefusedEvent;
@@ -25,8 +26,10 @@ pub(crate) async fn set_aside(
         "WITH over AS (
             DELETE FROM pending_requests WHERE id = $1 AND (reason <> 'usage_unknown' OR $9))
         INSERT INTO refused_settlements
-            (request_id, replica_id, refused_at, reason, event, list_cost, cost_nanos, price_nanos)
-        VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7, $8) ON CONFLICT (request_id) DO NOTHING",
+            (request_id, replica_id, refused_at, reason, event, list_cost, cost_nanos, price_nanos, is_owed)
+        VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7, $8, $10 AND ($11
+            OR EXISTS (SELECT FROM pending_requests WHERE id = $1 AND reason = 'usage_unknown')))
+        ON CONFLICT (request_id) DO NOTHING",
         event.request.id.get(),
         replica.get(),
         timestamptz(now),
@@ -35,7 +38,9 @@ pub(crate) async fn set_aside(
         event.list_cost.to_string(),
         event.cost.get(),
         event.price.get(),
-        closes(event.outcome, PendingReason::UsageUnknown)
+        closes(event.outcome, PendingReason::UsageUnknown),
+        event.outcome == Outcome::Charged,
+        refused.answers == Answers::Acknowledged
     )
     .execute(connection)
     .await
@@ -43,24 +48,35 @@ pub(crate) async fn set_aside(
     .map_err(failed)
 }
 
-/// Events that were set aside and are not booked yet, the oldest first.
+/// Events that were set aside and are not booked yet, the oldest first. (As in the verification.)
 pub(crate) async fn unbooked(
     connection: &mut PgConnection,
     limit: u32,
-) -> Result<Vec<UsageEvent>, StoreError> {
+) -> Result<Vec<RefusedEvent>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT refused.id, refused.event::text AS "event!" FROM refused_settlements refused
-        WHERE NOT EXISTS (SELECT FROM request_logs WHERE request_logs.id = refused.request_id)
+        r#"SELECT refused.id, refused.event::text AS "event!", refused.reason, refused.is_owed
+        FROM refused_settlements refused LEFT JOIN request_logs r ON r.id = refused.request_id
+        WHERE r.id IS NULL
+            OR (refused.is_owed AND r.loss_reason = ANY ($2)
+                AND NOT EXISTS (SELECT FROM request_corrections c WHERE c.id = r.id))
         ORDER BY refused.id LIMIT $1"#,
-        i64::from(limit)
+        i64::from(limit),
+        &LossReason::corrigible_names() as &[&str]
     )
     .fetch_all(connection)
     .await
     .map_err(failed)?;
-    rows.iter()
-        .map(|row| {
-            serde_json::from_str(&row.event)
-                .map_err(|_| Column::new("refused_settlements", "event").corrupt(row.id))
+    let refused = rows.into_iter().map(|row| {
+        Ok(RefusedEvent {
+            event: serde_json::from_str(&row.event)
+                .map_err(|_| Column::new("refused_settlements", "event").corrupt(row.id))?,
+            answers: if row.is_owed {
+                Answers::Acknowledged
+            } else {
+                Answers::Waiting
+            },
+            reason: row.reason,
         })
-        .collect()
+    });
+    refused.collect()
 }

@@ -74,7 +74,7 @@ impl Settlements for SqliteStore {
         refused::set_aside(self, replica, refused, now).await
     }
 
-    async fn refused(&self, limit: u32) -> Result<Vec<UsageEvent>, StoreError> {
+    async fn refused(&self, limit: u32) -> Result<Vec<RefusedEvent>, StoreError> {
         refused::unbooked(self, limit).await
     }
 

@@ -1,6 +1,8 @@
 //! Usage events that the database refused.
 
-use airouter_billing::{Timestamp, UsageEvent};
+use airouter_billing::correction::Answers;
+use airouter_billing::event::LossReason;
+use airouter_billing::{Outcome, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
 use airouter_store::settlements::{CommitBatch, RefusedEvent};
@@ -22,46 +24,65 @@ pub(crate) async fn set_aside(
     let request = refused.event.request.id.get();
     let (replica, at) = (replica.get(), now.as_micros());
     let cost = refused.event.cost.get();
+    let is_charge = refused.event.outcome == Outcome::Charged;
+    let is_acknowledged = refused.answers == Answers::Acknowledged;
     let mut writer = store.writer().await?;
     let mut transaction = begin(&mut writer).await?;
     let known = CommitBatch {
         events: vec![refused.event.clone()],
         ..CommitBatch::default()
     };
-    pending::remove(&mut transaction, &known).await?;
     sqlx::query!(
-        "INSERT INTO refused_settlements (request_id, replica_id, refused_at, reason, event, cost_nanos)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (request_id) DO NOTHING",
+        "INSERT INTO refused_settlements (request_id, replica_id, refused_at, reason, event, cost_nanos, is_owed)
+        VALUES ($1, $2, $3, $4, $5, $6,
+            $7 AND ($8 OR $1 IN (SELECT id FROM pending_requests WHERE reason = 'usage_unknown')))
+        ON CONFLICT (request_id) DO NOTHING",
         request,
         replica,
         at,
         refused.reason,
         text,
-        cost
+        cost,
+        is_charge,
+        is_acknowledged
     )
     .execute(&mut *transaction)
     .await
     .map_err(failed)?;
+    pending::remove(&mut transaction, &known).await?;
     transaction.commit().await.map_err(failed)
 }
 
-/// Events that were set aside and are not booked yet, the oldest first.
+/// Events that were set aside and are not booked yet, the oldest first. (As in the verification.)
 pub(crate) async fn unbooked(
     store: &SqliteStore,
     limit: u32,
-) -> Result<Vec<UsageEvent>, StoreError> {
+) -> Result<Vec<RefusedEvent>, StoreError> {
+    let corrigible = serde_json::json!(LossReason::corrigible_names()).to_string();
     let rows = sqlx::query!(
-        "SELECT id, event FROM refused_settlements
-        WHERE request_id NOT IN (SELECT id FROM request_logs) ORDER BY id LIMIT $1",
-        limit
+        r#"SELECT refused.id, refused.event, refused.reason, refused.is_owed AS "is_owed: bool"
+        FROM refused_settlements refused LEFT JOIN request_logs r ON r.id = refused.request_id
+        WHERE r.id IS NULL
+            OR (refused.is_owed AND r.loss_reason IN (SELECT value FROM json_each($2))
+                AND r.id NOT IN (SELECT id FROM request_corrections))
+        ORDER BY refused.id LIMIT $1"#,
+        limit,
+        corrigible
     )
     .fetch_all(&store.readers)
     .await
     .map_err(failed)?;
-    rows.iter()
-        .map(|row| {
-            serde_json::from_str(&row.event)
-                .map_err(|_| Column::new("refused_settlements", "event").corrupt(row.id))
+    let refused = rows.into_iter().map(|row| {
+        Ok(RefusedEvent {
+            event: serde_json::from_str(&row.event)
+                .map_err(|_| Column::new("refused_settlements", "event").corrupt(row.id))?,
+            answers: if row.is_owed {
+                Answers::Acknowledged
+            } else {
+                Answers::Waiting
+            },
+            reason: row.reason,
         })
-        .collect()
+    });
+    refused.collect()
 }

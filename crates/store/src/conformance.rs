@@ -84,6 +84,7 @@ macro_rules! conformance_tests {
             corrections_are_counted_and_ride_with_others
             an_acknowledged_answer_without_usage_is_asked_for_again
             a_loss_leaves_an_answer_without_usage_open
+            a_refused_charge_is_owed_beside_its_loss
             a_refused_event_is_kept_and_counted
             a_key_is_one_requests
             a_released_key_is_free

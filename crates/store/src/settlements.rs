@@ -185,12 +185,25 @@ impl Corrected {
 }
 
 /// A usage event that the database refused, and why.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedEvent {
     /// The event.
     pub event: UsageEvent,
+    /// What its client knows of its answer.
+    pub answers: Answers,
     /// What the database said.
     pub reason: String,
+}
+
+impl RefusedEvent {
+    /// What books it, once the cause is gone.
+    pub fn into_batch(self) -> CommitBatch {
+        CommitBatch {
+            events: vec![self.event],
+            answers: self.answers,
+            ..CommitBatch::default()
+        }
+    }
 }
 
 /// Usage events and pending requests.
@@ -209,7 +222,8 @@ pub trait Settlements: Send + Sync + 'static {
     ) -> Result<Committed, StoreError>;
 
     /// Sets an event aside that the database refuses: it is kept whole, and [`crate::Ledger::verify`] counts it until it
-    /// is booked by a commit. It is not pending any more.
+    /// is booked by a commit. It is not pending any more; of one that was pending because its usage was not known, the
+    /// client has had its answer.
     async fn set_aside(
         &self,
         replica: ReplicaId,
@@ -217,8 +231,9 @@ pub trait Settlements: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Events that were set aside and are not booked yet, oldest first, at most `limit`.
-    async fn refused(&self, limit: u32) -> Result<Vec<UsageEvent>, StoreError>;
+    /// Events that were set aside and are not booked yet, oldest first, at most `limit`. A charge whose client has had its
+    /// answer is not booked by the loss that another replica has made of it meanwhile.
+    async fn refused(&self, limit: u32) -> Result<Vec<RefusedEvent>, StoreError>;
 
     /// All pending requests, oldest first, at most `limit`.
     async fn pending(&self, limit: u32) -> Result<Vec<PendingRequest>, StoreError>;

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use airouter_proxy::clock::Clock as _;
 use airouter_store::leases::ReplicaId;
 use airouter_store::ledger::{Finding, Verification};
-use airouter_store::settlements::CommitBatch;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -51,12 +50,9 @@ pub(super) async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
 pub(super) async fn book_refused(config: &Config) -> anyhow::Result<ExitCode> {
     let store = database::open(&config.storage, database::OpenMode::Tool).await?;
     let (mut booked, mut left) = (0, 0);
-    for event in store.refused(MOST_REFUSED).await? {
-        let request = event.request.id;
-        let batch = CommitBatch {
-            events: vec![event],
-            ..CommitBatch::default()
-        };
+    for refused in store.refused(MOST_REFUSED).await? {
+        let request = refused.event.request.id;
+        let batch = refused.into_batch();
         match store.commit(NO_REPLICA, &batch, SystemClock.now()).await {
             Ok(_) => booked += 1,
             Err(error) => {

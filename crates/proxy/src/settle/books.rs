@@ -114,6 +114,7 @@ async fn set_aside(
     for event in part.batch.events {
         let refused = RefusedEvent {
             event,
+            answers: part.batch.answers,
             reason: error.to_string(),
         };
         let kept = parts

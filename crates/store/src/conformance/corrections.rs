@@ -10,7 +10,10 @@ use airouter_billing::{BudgetRef, Nanos, Outcome, Period, Quantity, UsageEvent};
 use super::world::{Client, START, World, charge, lost, new_person};
 use crate::Store;
 use crate::clients::NewCap;
-use crate::settlements::{CommitBatch, Committed, Corrected, PendingRequest, Uncollected};
+use crate::ledger::Check;
+use crate::settlements::{
+    CommitBatch, Committed, Corrected, PendingRequest, RefusedEvent, Uncollected,
+};
 
 /// The list cost at which a client pays 80 nano-dollars and the operator 30.
 const EIGHTY: &str = "0.0000001";
@@ -323,4 +326,63 @@ pub async fn a_loss_leaves_an_answer_without_usage_open(store: Arc<dyn Store>) {
     assert_eq!(world.store.pending(10).await.unwrap(), []);
     assert_eq!(world.balance(&client).await.balance, Nanos::new(920));
     assert_corrections(&world, 1, 1).await;
+}
+
+async fn set_aside(world: &World, event: &UsageEvent, answers: Answers) -> RefusedEvent {
+    let refused = RefusedEvent {
+        event: event.clone(),
+        answers,
+        reason: "a constraint".to_owned(),
+    };
+    let kept = world.store.set_aside(world.replica, &refused, START).await;
+    kept.unwrap();
+    refused
+}
+
+/// A charge that was refused is not booked by the loss in its place if its client has had its answer; else it is.
+pub async fn a_refused_charge_is_owed_beside_its_loss(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let client = world.prepaid(1_000).await;
+    let new = || eighty(&world, &client);
+    let (spooled, waiting_for, found_out, lost_twice) = (new(), new(), new(), new());
+    let mut pending = world.pending(&client, vec![charge(client.balance(), 80, 0)]);
+    pending.request = found_out.request.clone();
+    pending.reason = PendingReason::UsageUnknown;
+    let answered = CommitBatch {
+        pending: vec![pending],
+        ..CommitBatch::default()
+    };
+    commit(&world, answered).await;
+    let loss = |event: &UsageEvent| loss_of(&world, &client, event, LossReason::Crash);
+    let losses: Vec<_> = [&spooled, &waiting_for, &found_out, &lost_twice]
+        .map(loss)
+        .into();
+    waiting(&world, &losses).await;
+
+    let spooled = set_aside(&world, &spooled, Answers::Acknowledged).await;
+    set_aside(&world, &waiting_for, Answers::Waiting).await;
+    let found_out = set_aside(&world, &found_out, Answers::Waiting).await;
+    set_aside(&world, &loss(&lost_twice), Answers::Acknowledged).await;
+    assert_eq!(world.store.pending(10).await.unwrap(), []);
+    let owed = RefusedEvent {
+        answers: Answers::Acknowledged,
+        ..found_out
+    };
+    assert_eq!(world.store.refused(10).await.unwrap(), [spooled, owed]);
+    assert_eq!(
+        world.store.refused(1).await.unwrap().len(),
+        1,
+        "no more than asked for"
+    );
+    let findings = world.findings().await;
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|found| found.check == Check::Refused));
+
+    for refused in world.store.refused(10).await.unwrap() {
+        let committed = commit(&world, refused.into_batch()).await;
+        assert_eq!(committed.corrected.len(), 1);
+    }
+    assert_eq!(world.store.refused(10).await.unwrap(), []);
+    assert_eq!(world.balance(&client).await.balance, Nanos::new(840));
+    assert_corrections(&world, 4, 2).await;
 }

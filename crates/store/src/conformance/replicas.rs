@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use airouter_billing::correction::Answers;
 use airouter_billing::event::LossReason;
 use airouter_billing::recovery::PendingReason;
 use airouter_billing::{Nanos, UsageEvent};
@@ -177,6 +178,7 @@ pub async fn a_refused_event_is_kept_and_counted(store: Arc<dyn Store>) {
     let client = world.prepaid(1_000).await;
     let refused = RefusedEvent {
         event: world.event(&client, EIGHTY),
+        answers: Answers::Waiting,
         reason: "a constraint".to_owned(),
     };
     let mut open = world.pending(&client, Vec::new());
@@ -201,8 +203,8 @@ pub async fn a_refused_event_is_kept_and_counted(store: Arc<dyn Store>) {
     );
     assert_eq!((finding.expected, finding.found), (30, 0));
     let unbooked = world.store.refused(10).await.unwrap();
-    assert_eq!(unbooked, std::slice::from_ref(&refused.event));
-    world.commit(unbooked).await;
+    assert_eq!(unbooked, std::slice::from_ref(&refused));
+    world.commit(vec![refused.event]).await;
     assert_eq!(world.store.refused(10).await.unwrap(), []);
     world.assert_adds_up(1).await;
 }
