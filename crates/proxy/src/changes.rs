@@ -34,6 +34,7 @@ pub(crate) async fn follow(gateway: Arc<Gateway>, stop: CancellationToken) {
         }
         match gateway.store.changes_since(&position).await {
             Ok(changes) => {
+                gateway.leases.note_database();
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the change log can be read again");
                 }

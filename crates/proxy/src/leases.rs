@@ -5,7 +5,7 @@ mod asking;
 mod giving_back;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub struct LeaseKeeper {
     /// When renewing failed last.
     renewing: tokio::sync::Mutex<Option<Instant>>,
     has_begun_anew: AtomicBool,
+    /// When the database was last heard of, in steady microseconds.
+    heard_of_database: AtomicI64,
     shards: [Mutex<HashMap<BudgetSlot, Arc<Cell>>>; SHARDS],
 }
 
@@ -98,6 +100,7 @@ impl LeaseKeeper {
             tracker,
             renewing: tokio::sync::Mutex::default(),
             has_begun_anew: AtomicBool::new(false),
+            heard_of_database: AtomicI64::new(i64::MIN),
             shards,
         })
     }

@@ -1,20 +1,33 @@
 //! What leases don't use goes back: idle ones, recalled ones, all of them at a stop, and what nobody knows of.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use airouter_billing::BudgetId;
 use airouter_billing::lease::Lease;
+use airouter_billing::{BudgetId, Timestamp};
 
 use super::{Cell, CellState, LeaseKeeper};
 
 /// So long after a recall of its own a replica does not obey one: it is most likely that very one.
 const OWN_RECALL_MICROS: u64 = 300_000;
+/// A database that was not heard of for so long may be away.
+const SILENCE_MICROS: u64 = 500_000;
 
 impl LeaseKeeper {
-    /// Gives back what was idle. Called every half second.
+    /// The database has answered something.
+    pub fn note_database(&self) {
+        let now = self.steady_now().as_micros();
+        self.heard_of_database.store(now, Ordering::Relaxed);
+    }
+
+    /// Gives back what was idle. Called every half second. While the database may be away it is kept: requests go on with it,
+    /// and of what is sent to a database that hangs nobody knows whose it is.
     pub async fn maintain(&self) {
         let now = self.steady_now();
-        self.give_back(|lease| lease.take_idle(now)).await;
+        let heard = Timestamp::from_micros(self.heard_of_database.load(Ordering::Relaxed));
+        if now.micros_since(heard) < SILENCE_MICROS {
+            self.give_back(|lease| lease.take_idle(now)).await;
+        }
         self.drop_empty();
     }
 
