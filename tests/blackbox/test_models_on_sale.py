@@ -259,6 +259,7 @@ def test_lists_of_plan_and_key_both_hold(tools: Gateway, account: Account, plans
         {"plugins": [{}]},
         {"tools": [{"type": "openrouter:subagent"}]},
         {"tools": [{"type": "of tomorrow"}]},
+        {"provider": {"options": {"openai": {"plugins": []}}}},
     ):
         assert code(account, model="sim/small", **fields) == "not_in_plan", fields
     account.gateway.database.allow_models(account.key, ["mine"])
@@ -272,6 +273,7 @@ RAISING = [
     ({"web_search_options": {}}, "web_search_options", "web_search_options"),
     ({"service_tier": "priority"}, "service_tiers", "service_tier"),
     ({"modalities": ["text", "image"]}, "output_modalities", "modalities"),
+    ({"provider": {"options": {"openai": {"service_tier": "priority"}}}}, "provider_options", "provider.options"),
     ({"model": "sim/small:online"}, "online", "model"),
     ({"model": "openrouter/auto"}, "routers", "model"),
 ]

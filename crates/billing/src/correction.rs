@@ -61,14 +61,6 @@ impl LossReason {
             Self::FailedAttempt | Self::Uncollected => false,
         }
     }
-
-    /// The names of those that may be corrected.
-    pub fn corrigible_names() -> Vec<&'static str> {
-        let corrigible = Self::ALL
-            .into_iter()
-            .filter(|reason| reason.is_corrigible());
-        corrigible.map(Self::name).collect()
-    }
 }
 
 /// What is to be done with an event.

@@ -21,6 +21,8 @@ pub enum CostRaisingKind {
     ServiceTiers,
     /// `modalities` that ask for images or audio, by their name.
     OutputModalities,
+    /// `provider.options`, by the provider's id: fields that only that provider understands, tiers and tools among them.
+    ProviderOptions,
     /// A model with the suffix `:online`.
     Online,
     /// A model that is priced by the one that will serve (`-1`).
@@ -36,6 +38,7 @@ impl CostRaisingKind {
             Self::WebSearchOptions => "web_search_options",
             Self::ServiceTiers => "service_tier",
             Self::OutputModalities => "modalities",
+            Self::ProviderOptions => "provider.options",
             Self::Online | Self::Routers => "model",
         }
     }
@@ -80,6 +83,7 @@ impl CostRaisingUse {
             CostRaisingKind::ServerTools => {
                 !HARMLESS_TOOLS.contains(&id) && !id.starts_with("web_search")
             }
+            CostRaisingKind::ProviderOptions => true,
             CostRaisingKind::WebSearchOptions
             | CostRaisingKind::ServiceTiers
             | CostRaisingKind::OutputModalities

@@ -567,6 +567,9 @@ fn not_in_plan(used: &CostRaisingUse) -> String {
         CostRaisingKind::OutputModalities => {
             format!("Your plan does not include answers in '{id}': leave it out of 'modalities'.")
         }
+        CostRaisingKind::ProviderOptions => {
+            format!("Your plan does not include options of '{id}': leave out 'provider.options'.")
+        }
         CostRaisingKind::Online => {
             "Your plan does not include web search: name the model without ':online'.".to_owned()
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Request;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,7 +20,8 @@ const TRUSTED_LENGTH: u64 = 1 << 20;
 const LEAST_BYTES_A_SECOND: u64 = 4_096;
 /// However long it is, a body must be there within.
 const LONGEST: Duration = Duration::from_secs(600);
-/// A body of at most so much does not count against [`BodyMemory`]: as much as a connection's buffers.
+/// On HTTP/1.1 a body of at most so much does not count against [`BodyMemory`]: as much as a connection's buffers. On
+/// HTTP/2 a connection carries many bodies, and all of each counts.
 const FREE_BYTES: usize = 64 << 10;
 /// What all larger bodies together may take.
 const MEMORY_BYTES: usize = 2 << 30;
@@ -82,6 +83,10 @@ pub(crate) async fn read_body(
         memory: &gateway.body_memory,
         expected: usize::try_from(length.unwrap_or(0).min(TRUSTED_LENGTH)).unwrap_or(0),
         limit,
+        free: match request.version() {
+            Version::HTTP_2 => 0,
+            _ => FREE_BYTES,
+        },
         pause,
     };
     match timeout(
@@ -99,6 +104,7 @@ struct Reading<'a> {
     memory: &'a BodyMemory,
     expected: usize,
     limit: u64,
+    free: usize,
     pause: Duration,
 }
 
@@ -146,7 +152,7 @@ impl Reading<'_> {
         memory: &mut Option<OwnedSemaphorePermit>,
         length: usize,
     ) -> Result<(), Problem> {
-        let needed = length.saturating_sub(FREE_BYTES).div_ceil(PIECE_BYTES);
+        let needed = length.saturating_sub(self.free).div_ceil(PIECE_BYTES);
         while memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) < needed {
             let piece = self.memory.take()?;
             match memory {

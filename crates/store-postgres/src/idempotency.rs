@@ -192,7 +192,7 @@ async fn read(
             k.expires_at AS "expires_at!", coalesce(c.charged_nanos, r.charged_nanos) AS "charged?",
             CASE WHEN c.id IS NULL THEN r.loss_reason END AS "loss_reason?",
             (EXISTS (SELECT FROM pending_requests p WHERE p.id = k.request_id AND p.reason = 'usage_unknown')
-                OR EXISTS (SELECT FROM refused_settlements s WHERE s.request_id = k.request_id)) AS "is_open!",
+                OR EXISTS (SELECT FROM unbooked_refusals s WHERE s.request_id = k.request_id)) AS "is_open!",
             EXISTS (SELECT FROM replicas WHERE replicas.id = k.replica_id AND ended_at IS NULL) AS "is_running!"
         FROM idempotency_keys k LEFT JOIN request_logs r ON r.id = k.request_id
             LEFT JOIN request_corrections c ON c.id = k.request_id
@@ -253,6 +253,7 @@ async fn release(connection: &mut PgConnection, claims: &[Claim]) -> Result<(), 
     .map_err(failed)
 }
 
+/// Keys of requests that may yet be charged are not forgotten: a repeat would be a second charge.
 async fn sweep(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -260,7 +261,11 @@ async fn sweep(
 ) -> Result<u32, StoreError> {
     let swept = sqlx::query!(
         "DELETE FROM idempotency_keys WHERE slot IN (
-            SELECT slot FROM idempotency_keys WHERE expires_at <= $1
+            SELECT slot FROM idempotency_keys k WHERE expires_at <= $1
+                AND NOT EXISTS (SELECT FROM pending_requests p WHERE p.id = k.request_id AND p.reason = 'usage_unknown')
+                AND NOT EXISTS (SELECT FROM unbooked_refusals s WHERE s.request_id = k.request_id)
+                AND (EXISTS (SELECT FROM request_logs r WHERE r.id = k.request_id)
+                    OR NOT EXISTS (SELECT FROM replicas WHERE replicas.id = k.replica_id AND ended_at IS NULL))
             ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
         timestamptz(now),
         i64::from(limit)

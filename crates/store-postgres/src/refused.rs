@@ -1,7 +1,6 @@
 //! Usage events that the database refused.
 
 use airouter_billing::correction::{Answers, closes};
-use airouter_billing::event::LossReason;
 use airouter_billing::recovery::PendingReason;
 use airouter_billing::{Outcome, Timestamp};
 use airouter_store::StoreError;
@@ -29,7 +28,7 @@ pub(crate) async fn set_aside(
             (request_id, replica_id, refused_at, reason, event, list_cost, cost_nanos, price_nanos, is_owed)
         VALUES ($1, $2, $3, $4, $5, $6::text::numeric, $7, $8, $10 AND ($11
             OR EXISTS (SELECT FROM pending_requests WHERE id = $1 AND reason = 'usage_unknown')))
-        ON CONFLICT (request_id) DO NOTHING",
+        ON CONFLICT (request_id) DO UPDATE SET is_owed = true WHERE excluded.is_owed",
         event.request.id.get(),
         replica.get(),
         timestamptz(now),
@@ -48,20 +47,15 @@ pub(crate) async fn set_aside(
     .map_err(failed)
 }
 
-/// Events that were set aside and are not booked yet, the oldest first. (As in the verification.)
+/// Events that were set aside and are not booked yet, the oldest first.
 pub(crate) async fn unbooked(
     connection: &mut PgConnection,
     limit: u32,
 ) -> Result<Vec<RefusedEvent>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT refused.id, refused.event::text AS "event!", refused.reason, refused.is_owed
-        FROM refused_settlements refused LEFT JOIN request_logs r ON r.id = refused.request_id
-        WHERE r.id IS NULL
-            OR (refused.is_owed AND r.loss_reason = ANY ($2)
-                AND NOT EXISTS (SELECT FROM request_corrections c WHERE c.id = r.id))
-        ORDER BY refused.id LIMIT $1"#,
-        i64::from(limit),
-        &LossReason::corrigible_names() as &[&str]
+        r#"SELECT id AS "id!", event::text AS "event!", reason AS "reason!", is_owed AS "is_owed!"
+        FROM unbooked_refusals ORDER BY id LIMIT $1"#,
+        i64::from(limit)
     )
     .fetch_all(connection)
     .await

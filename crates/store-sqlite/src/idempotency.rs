@@ -58,12 +58,19 @@ impl Idempotency for SqliteStore {
         .map_err(failed)
     }
 
+    // Keys of requests that may yet be charged are not forgotten: a repeat would be a second charge.
     async fn sweep_claims(&self, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
         let now = now.as_micros();
         let mut writer = self.writer().await?;
         let swept = sqlx::query!(
             "DELETE FROM idempotency_keys WHERE slot IN (
-                SELECT slot FROM idempotency_keys WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+                SELECT slot FROM idempotency_keys k WHERE expires_at <= $1
+                    AND NOT EXISTS (
+                        SELECT 1 FROM pending_requests p WHERE p.id = k.request_id AND p.reason = 'usage_unknown')
+                    AND NOT EXISTS (SELECT 1 FROM unbooked_refusals s WHERE s.request_id = k.request_id)
+                    AND (EXISTS (SELECT 1 FROM request_logs r WHERE r.id = k.request_id)
+                        OR NOT EXISTS (SELECT 1 FROM replicas WHERE id = k.replica_id AND ended_at IS NULL))
+                ORDER BY expires_at LIMIT $2)",
             now,
             limit
         )
@@ -150,7 +157,7 @@ async fn read(
             coalesce(c.charged_nanos, r.charged_nanos) AS "charged?: i64",
             CASE WHEN c.id IS NULL THEN r.loss_reason END AS "loss_reason?: String",
             (k.request_id IN (SELECT id FROM pending_requests WHERE reason = 'usage_unknown')
-                OR k.request_id IN (SELECT request_id FROM refused_settlements)) AS "is_open!: bool",
+                OR k.request_id IN (SELECT request_id FROM unbooked_refusals)) AS "is_open!: bool",
             k.replica_id IN (SELECT id FROM replicas WHERE ended_at IS NULL) AS "is_running!: bool"
         FROM idempotency_keys k LEFT JOIN request_logs r ON r.id = k.request_id
             LEFT JOIN request_corrections c ON c.id = k.request_id

@@ -1,7 +1,6 @@
 //! Usage events that the database refused.
 
 use airouter_billing::correction::Answers;
-use airouter_billing::event::LossReason;
 use airouter_billing::{Outcome, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::leases::ReplicaId;
@@ -36,7 +35,7 @@ pub(crate) async fn set_aside(
         "INSERT INTO refused_settlements (request_id, replica_id, refused_at, reason, event, cost_nanos, is_owed)
         VALUES ($1, $2, $3, $4, $5, $6,
             $7 AND ($8 OR $1 IN (SELECT id FROM pending_requests WHERE reason = 'usage_unknown')))
-        ON CONFLICT (request_id) DO NOTHING",
+        ON CONFLICT (request_id) DO UPDATE SET is_owed = 1 WHERE excluded.is_owed",
         request,
         replica,
         at,
@@ -53,21 +52,14 @@ pub(crate) async fn set_aside(
     transaction.commit().await.map_err(failed)
 }
 
-/// Events that were set aside and are not booked yet, the oldest first. (As in the verification.)
+/// Events that were set aside and are not booked yet, the oldest first.
 pub(crate) async fn unbooked(
     store: &SqliteStore,
     limit: u32,
 ) -> Result<Vec<RefusedEvent>, StoreError> {
-    let corrigible = serde_json::json!(LossReason::corrigible_names()).to_string();
     let rows = sqlx::query!(
-        r#"SELECT refused.id, refused.event, refused.reason, refused.is_owed AS "is_owed: bool"
-        FROM refused_settlements refused LEFT JOIN request_logs r ON r.id = refused.request_id
-        WHERE r.id IS NULL
-            OR (refused.is_owed AND r.loss_reason IN (SELECT value FROM json_each($2))
-                AND r.id NOT IN (SELECT id FROM request_corrections))
-        ORDER BY refused.id LIMIT $1"#,
-        limit,
-        corrigible
+        r#"SELECT id, event, reason, is_owed AS "is_owed: bool" FROM unbooked_refusals ORDER BY id LIMIT $1"#,
+        limit
     )
     .fetch_all(&store.readers)
     .await

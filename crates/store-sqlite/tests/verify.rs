@@ -390,7 +390,8 @@ async fn a_request_that_is_corrected_twice() {
     books
         .sql
         .execute(
-            "CREATE TABLE copy AS SELECT * FROM request_corrections;
+            "PRAGMA legacy_alter_table = ON;
+            CREATE TABLE copy AS SELECT * FROM request_corrections;
             DROP TABLE request_corrections;
             ALTER TABLE copy RENAME TO request_corrections",
         )

@@ -173,7 +173,8 @@ pub trait Idempotency: Send + Sync + 'static {
     /// Frees the keys of requests that came to nothing. A key that has gone to another request stays there.
     async fn release(&self, claims: &[Claim]) -> Result<(), StoreError>;
 
-    /// Forgets keys whose time is over, at most `limit`, and returns how many.
+    /// Forgets keys whose time is over, at most `limit`, and returns how many. The key of a request that runs, or whose usage
+    /// may yet be charged, is kept for as long as that is so.
     async fn sweep_claims(&self, now: Timestamp, limit: u32) -> Result<u32, StoreError>;
 }
 

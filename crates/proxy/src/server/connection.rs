@@ -41,9 +41,10 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: TcpStream, address: s
             }
         };
         match shared.in_time(source).await {
-            Ok(source) => {
-                peer = source.map_or(peer, |source| settings.trusted_proxies.peer(source));
-            }
+            // What it says of itself without naming anybody is not passed on by a proxy that reads requests: a forwarding
+            // header there is the client's own.
+            Ok(None) => peer = Peer::Client(address),
+            Ok(Some(source)) => peer = settings.trusted_proxies.peer(source),
             Err(rejected) => return shared.reject(rejected.unwrap_or(Rejection::ProxyHeader)),
         }
     }

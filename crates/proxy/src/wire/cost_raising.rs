@@ -2,6 +2,7 @@
 
 pub use airouter_billing::cost_raising::CostRaisingUse;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use airouter_billing::cost_raising::CostRaisingKind;
@@ -91,10 +92,21 @@ pub(crate) fn cost_raising_uses(
             }
         },
     )?;
+    for provider in optioned_providers(fields)? {
+        note(CostRaisingKind::ProviderOptions, &provider);
+    }
     if uses.len() > MOST_USES {
         return Err(fields.invalid("tools", "an array of at most 256 different types"));
     }
     Ok(uses)
+}
+
+/// The providers for which `provider.options` has fields of their own (OpenRouter: Provider Routing).
+fn optioned_providers<'a>(fields: &Fields<'_, 'a>) -> Result<Vec<Cow<'a, str>>, RequestError> {
+    let provider = fields.object("provider")?.unwrap_or_default();
+    let options = Fields::new(&provider, "provider.").object("options")?;
+    let options = options.unwrap_or_default().into_iter();
+    Ok(options.map(|option| option.name).collect())
 }
 
 /// Hands every element of an array field to `take`.
@@ -124,7 +136,7 @@ mod tests {
     #[test]
     fn what_raises_the_cost_is_found() {
         use CostRaisingKind::{
-            OutputModalities, Plugins, ServerTools, ServiceTiers, WebSearchOptions,
+            OutputModalities, Plugins, ProviderOptions, ServerTools, ServiceTiers, WebSearchOptions,
         };
         for (body, expected) in [
             (
@@ -156,6 +168,11 @@ mod tests {
                 vec![(ServiceTiers, "priority")],
             ),
             (r#"{"service_tier":"flex","modalities":["text"]}"#, vec![]),
+            (
+                r#"{"provider":{"only":["a"],"options":{"open\u0061i":{"service_tier":"priority"},"b":{}}}}"#,
+                vec![(ProviderOptions, "openai"), (ProviderOptions, "b")],
+            ),
+            (r#"{"provider":{"options":null}}"#, vec![]),
             (
                 r#"{"modalities":["text","image"]}"#,
                 vec![(OutputModalities, "image")],
@@ -191,6 +208,8 @@ mod tests {
             ),
             (r#"{"service_tier":1}"#, "service_tier"),
             (r#"{"modalities":"image"}"#, "modalities"),
+            (r#"{"provider":{"options":[]}}"#, "provider.options"),
+            (r#"{"provider":{"options":{}},"provider":{}}"#, "provider"),
         ] {
             assert_eq!(found(body).unwrap_err().param(), Some(param), "{body}");
         }

@@ -1,7 +1,6 @@
 //! The rows that are compared with the sums.
 
 use airouter_billing::budget::BudgetSlot;
-use airouter_billing::event::LossReason;
 use airouter_billing::{AccountId, BudgetId};
 use airouter_store::StoreError;
 use airouter_store::verification::Ledger;
@@ -118,13 +117,7 @@ impl Ledger for LedgerReader<'_> {
     async fn refused(&mut self) -> Result<Vec<RefusedRow>, StoreError> {
         sqlx::query_as!(
             RefusedRow,
-            "SELECT refused.request_id AS request, refused.cost_nanos
-            FROM refused_settlements refused LEFT JOIN request_logs r ON r.id = refused.request_id
-            WHERE r.id IS NULL
-                OR (refused.is_owed AND r.loss_reason = ANY ($1)
-                    AND NOT EXISTS (SELECT FROM request_corrections c WHERE c.id = r.id))
-            ORDER BY refused.id",
-            &LossReason::corrigible_names() as &[&str]
+            r#"SELECT request_id AS "request!", cost_nanos AS "cost_nanos!" FROM unbooked_refusals ORDER BY id"#
         )
         .fetch_all(&mut *self.0)
         .await

@@ -1,7 +1,6 @@
 //! The rows that are compared with the sums.
 
 use airouter_billing::budget::BudgetSlot;
-use airouter_billing::event::LossReason;
 use airouter_billing::{AccountId, BudgetId, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::verification::Ledger;
@@ -132,19 +131,10 @@ impl Ledger for LedgerReader<'_> {
     }
 
     async fn refused(&mut self) -> Result<Vec<RefusedRow>, StoreError> {
-        let corrigible = serde_json::json!(LossReason::corrigible_names()).to_string();
-        let rows = sqlx::query!(
-            "SELECT refused.request_id, refused.cost_nanos
-            FROM refused_settlements refused LEFT JOIN request_logs r ON r.id = refused.request_id
-            WHERE r.id IS NULL
-                OR (refused.is_owed AND r.loss_reason IN (SELECT value FROM json_each($1))
-                    AND r.id NOT IN (SELECT id FROM request_corrections))
-            ORDER BY refused.id",
-            corrigible
-        )
-        .fetch_all(&mut *self.0)
-        .await
-        .map_err(failed)?;
+        let rows = sqlx::query!("SELECT request_id, cost_nanos FROM unbooked_refusals ORDER BY id")
+            .fetch_all(&mut *self.0)
+            .await
+            .map_err(failed)?;
         let refused = rows.into_iter().map(|row| {
             Ok(RefusedRow {
                 request: Column::new("refused_settlements", "request_id").uuid(&row.request_id)?,

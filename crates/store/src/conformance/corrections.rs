@@ -359,7 +359,10 @@ pub async fn a_refused_charge_is_owed_beside_its_loss(store: Arc<dyn Store>) {
         .into();
     waiting(&world, &losses).await;
 
+    // Nobody knows that it was set aside; it is spooled, its client gets the end, and it is set aside again.
+    set_aside(&world, &spooled, Answers::Waiting).await;
     let spooled = set_aside(&world, &spooled, Answers::Acknowledged).await;
+    set_aside(&world, &spooled.event, Answers::Waiting).await;
     set_aside(&world, &waiting_for, Answers::Waiting).await;
     let found_out = set_aside(&world, &found_out, Answers::Waiting).await;
     set_aside(&world, &loss(&lost_twice), Answers::Acknowledged).await;

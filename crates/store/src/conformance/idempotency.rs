@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use airouter_auth::SealedSecret;
+use airouter_billing::correction::Answers;
 use airouter_billing::event::LossReason;
 use airouter_billing::idempotency::KEPT_SECONDS;
 use airouter_billing::recovery::PendingReason;
@@ -16,7 +17,7 @@ use crate::idempotency::{
     Claim, Claimed, FinishedClaim, IdempotencySlot, NewClaim, RequestFingerprint,
 };
 use crate::leases::ReplicaId;
-use crate::settlements::{CommitBatch, Committed};
+use crate::settlements::{CommitBatch, Committed, RefusedEvent};
 
 /// The list cost at which a client pays 80 nano-dollars.
 const EIGHTY: &str = "0.0000001";
@@ -193,10 +194,14 @@ pub async fn keys_are_forgotten_in_time(store: Arc<dyn Store>) {
         answers.unwrap(),
         [Claimed::Granted, Claimed::Running { request }]
     );
-    assert_eq!(world.store.sweep_claims(late, 1).await.unwrap(), 1);
     assert_eq!(world.store.sweep_claims(late, 10).await.unwrap(), 1);
     assert_eq!(world.store.sweep_claims(late, 10).await.unwrap(), 0);
     assert_eq!(world.claim(repeat(second)).await, Claimed::Granted);
+    world
+        .finish(world.event_of(&client, running), running, None)
+        .await;
+    let later = late.plus_seconds(KEPT_SECONDS);
+    assert_eq!(world.store.sweep_claims(later, 1).await.unwrap(), 1);
     assert_ne!(world.claim(repeat(first)).await, Claimed::Granted);
 }
 
@@ -281,7 +286,21 @@ pub async fn a_key_of_open_usage_is_not_free(store: Arc<dyn Store>) {
         .commit(world.replica, &batch, START)
         .await
         .unwrap();
+    // Nor is it forgotten while it may be charged; the same holds of one that the database refused.
+    let refused = wanted(3, 1);
+    world.claim(refused).await;
+    let refused = RefusedEvent {
+        event: world.event_of(&client, refused),
+        answers: Answers::Acknowledged,
+        reason: "a constraint".to_owned(),
+    };
+    let kept_aside = world.store.set_aside(world.replica, &refused, START).await;
+    kept_aside.unwrap();
     world.store.end_replica(world.replica, START).await.unwrap();
+    let late = START.plus_seconds(2 * KEPT_SECONDS);
+    assert_eq!(world.store.sweep_claims(late, 10).await.unwrap(), 0);
+    world.commit(vec![refused.event]).await;
+    assert_eq!(world.store.sweep_claims(late, 10).await.unwrap(), 1);
     let request = kept.request;
     assert_eq!(
         world.claim(repeat(kept)).await,
@@ -304,7 +323,7 @@ pub async fn a_key_of_open_usage_is_not_free(store: Arc<dyn Store>) {
     assert!(
         matches!(again, Claimed::Answered { price: Some(price), .. } if price == Nanos::new(80))
     );
-    world.assert_adds_up(1).await;
+    world.assert_adds_up(2).await;
 }
 
 /// However many ask for one key at once, on whichever replicas, one gets it; also when it is taken from a dead one.
