@@ -10,6 +10,7 @@ mod migrate;
 mod models;
 mod plans;
 mod provision_user;
+mod reconcile;
 mod serve;
 mod simulate_upstream;
 
@@ -56,6 +57,9 @@ enum Command {
     /// Look at the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Compare what is booked with what upstreams billed.
+    #[command(after_help = reconcile::HELP)]
+    Reconcile(reconcile::Arguments),
     /// Look at and change the operator's accounts at upstreams.
     #[command(subcommand, after_help = master_accounts::HELP)]
     MasterAccounts(master_accounts::Command),
@@ -99,6 +103,7 @@ impl CommandLine {
             | Command::Plans(_)
             | Command::Accounts(_)
             | Command::Ledger(_)
+            | Command::Reconcile(_)
             | Command::MasterAccounts(_)
             | Command::Migrate
             | Command::SimulateUpstream(_) => "warn",
@@ -131,6 +136,7 @@ impl CommandLine {
             Command::Ledger(LedgerCommand::BookRefused) => {
                 ledger::book_refused(&context.config).await
             }
+            Command::Reconcile(arguments) => reconcile::run(arguments, &context.config).await,
             Command::MasterAccounts(command) => master_accounts::run(command, &context).await,
             Command::Migrate => migrate::run(&context.config).await,
             Command::SimulateUpstream(arguments) => simulate_upstream::run(arguments).await,

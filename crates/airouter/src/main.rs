@@ -13,6 +13,7 @@ mod master_accounts;
 mod masters;
 mod metrics_server;
 mod output;
+mod reconciliation;
 mod secret_files;
 mod serve;
 mod spool;

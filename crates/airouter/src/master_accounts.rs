@@ -316,6 +316,7 @@ mod tests {
             https_proxy: None,
             stream_headers: Duration::from_secs(30),
             credit_every: Duration::from_secs(60),
+            reconcile_after: None,
         }
     }
 

@@ -27,6 +27,7 @@ use crate::lifecycle::Lifecycle;
 use crate::master_accounts::{self, OpenedMasterAccount};
 use crate::masters::{StoredMasters, control_client};
 use crate::metrics_server::MetricsServer;
+use crate::reconciliation::Routine;
 use crate::{database, secret_files, spool};
 
 /// Most connections of clients at the same time.
@@ -108,6 +109,14 @@ impl Server {
         let has_prices = CancellationToken::new();
         let loading = loader.run(Arc::clone(&gateway), has_prices.clone(), stop);
         lifecycle.tasks.spawn(loading);
+        let comparing = Routine {
+            store: Arc::clone(&store),
+            encryption: secret_files::encryption_keys(config)?,
+            upstream: config.upstream.clone(),
+            metrics: Arc::clone(&metrics),
+            after: config.upstream.reconcile_after,
+        };
+        lifecycle.tasks.spawn(comparing.run(lifecycle.soft.clone()));
         let identity = certificate.as_ref().map(CertificateWatch::identity);
         if let Some(certificate) = certificate {
             lifecycle

@@ -7,7 +7,7 @@
 //! what this replica may spend of each budget ([`lease`], for as long as [`tenure`] says), [`pricing`] turns the reported
 //! usage into cost and price, [`batch`] settles many requests at once, as far as their budgets cover them
 //! ([`settlement`]), [`correction`] says which losses are taken back, and [`posting`] writes the outcome down in double
-//! entry.
+//! entry. Afterwards [`reconciliation`] compares what is booked with what the upstream says that it billed.
 
 pub mod access;
 pub mod batch;
@@ -32,12 +32,14 @@ pub mod plan_terms;
 pub mod posting;
 pub mod price_book;
 pub mod pricing;
+pub mod reconciliation;
 pub mod recovery;
 pub mod sale;
 pub mod settlement;
 pub mod tenure;
 pub mod time;
 pub mod usage;
+pub mod utc_day;
 
 pub use access::ModelAccess;
 pub use budget::{BudgetId, BudgetRef, Quantity};
@@ -50,3 +52,4 @@ pub use plan::{Plan, PriceRule};
 pub use price_book::{ModelPrices, PriceBook, RateCard};
 pub use time::Timestamp;
 pub use usage::{TokenCounts, Usage};
+pub use utc_day::UtcDay;

@@ -29,6 +29,8 @@ pub enum LedgerAccount {
     Loss(LossReason),
     /// Credit that the operator gave without a payment (expense).
     Grants,
+    /// What the upstream billed otherwise than it is booked (expense).
+    Reconciliation(MasterAccountId),
 }
 
 impl LedgerAccount {
@@ -45,6 +47,7 @@ impl LedgerAccount {
             Self::Loss(LossReason::FailedAttempt) => "loss_failed_attempt",
             Self::Loss(LossReason::Unknown) => "loss_unknown",
             Self::Grants => "grants",
+            Self::Reconciliation(_) => "reconciliation",
         }
     }
 
@@ -52,7 +55,7 @@ impl LedgerAccount {
     pub const fn owner(self) -> Option<uuid::Uuid> {
         match self {
             Self::ClientBalance(account) | Self::Receivable(account) => Some(account.get()),
-            Self::UpstreamCredit(master) => Some(master.get()),
+            Self::UpstreamCredit(master) | Self::Reconciliation(master) => Some(master.get()),
             Self::Revenue | Self::CostOfSales | Self::Loss(_) | Self::Grants => None,
         }
     }

@@ -1,7 +1,9 @@
 //! `GET /credits` and `GET /key`: what an upstream account and its keys have left.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use crate::error::ControlError;
 use crate::json;
 use crate::number::NumberText;
 
@@ -36,6 +38,8 @@ pub struct KeyStatus {
     pub usage_weekly: Option<NumberText>,
     /// Used since the 1st (UTC).
     pub usage_monthly: Option<NumberText>,
+    /// What providers ever took for inference on the account's own keys there.
+    pub byok_usage: Option<NumberText>,
     /// Whether the account never bought credit.
     #[serde(deserialize_with = "json::or_default")]
     pub is_free_tier: Option<bool>,
@@ -45,4 +49,25 @@ pub struct KeyStatus {
     /// When the key expires, RFC 3339; never if absent.
     #[serde(deserialize_with = "json::or_default")]
     pub expires_at: Option<String>,
+}
+
+/// Every record comes in this envelope.
+#[derive(Deserialize)]
+struct Envelope {
+    data: Box<RawValue>,
+}
+
+/// Reads a record; `what` names it in the error.
+pub(crate) fn parse_record<T: for<'de> Deserialize<'de>>(
+    body: &[u8],
+    what: &'static str,
+) -> Result<T, ControlError> {
+    json::from_object(body)
+        .and_then(|Envelope { data }| json::from_object(data.get().as_bytes()))
+        .map_err(|_| ControlError::Malformed { what })
+}
+
+/// Reads the body of `GET /key`.
+pub fn parse_key(body: &[u8]) -> Result<KeyStatus, ControlError> {
+    parse_record(body, "a key")
 }

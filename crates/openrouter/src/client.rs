@@ -9,20 +9,21 @@ use reqwest::{Client, Proxy, Response, Url, redirect};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 use webpki_roots::TLS_SERVER_ROOTS;
 
-use crate::account::{Credits, KeyStatus};
+use crate::account::{Credits, KeyStatus, parse_key, parse_record};
+use crate::activity::{ActivityRow, parse_activity};
 use crate::error::ControlError;
 use crate::generation::Generation;
-use crate::json;
 use crate::models::{ModelList, parse_models};
 use crate::retry_after::retry_after;
 
 /// The list of models is by far the largest answer: about a megabyte in 2026.
 const MAX_MODELS_BYTES: usize = 64 << 20;
+
+/// A day has a row for every model at every endpoint that was used.
+const MAX_ACTIVITY_BYTES: usize = 16 << 20;
 
 /// Every other answer is a small record.
 const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -64,12 +65,6 @@ pub enum InvalidClientConfiguration {
     /// TLS can't be set up.
     #[error("TLS can't be set up")]
     Tls,
-}
-
-/// Every record comes in this envelope.
-#[derive(Deserialize)]
-struct Envelope {
-    data: Box<RawValue>,
 }
 
 impl ControlClient {
@@ -132,7 +127,26 @@ impl ControlClient {
 
     /// What the upstream says of this key.
     pub async fn key(&self, key: &SecretString) -> Result<KeyStatus, ControlError> {
-        self.record(self.url("key", &[]), key, "a key").await
+        parse_key(
+            &self
+                .get(self.url("key", &[]), Some(key), MAX_RECORD_BYTES)
+                .await?,
+        )
+    }
+
+    /// What the account that a management key belongs to used on a completed UTC day of the last 30, written as
+    /// `2026-11-20`; by model and endpoint. Rows of other days may be among them.
+    pub async fn activity(
+        &self,
+        management_key: &SecretString,
+        day: &str,
+    ) -> Result<Vec<ActivityRow>, ControlError> {
+        let url = self.url("activity", &[("date", day)]);
+        parse_activity(
+            &self
+                .get(url, Some(management_key), MAX_ACTIVITY_BYTES)
+                .await?,
+        )
     }
 
     async fn record<T: DeserializeOwned>(
@@ -142,9 +156,7 @@ impl ControlClient {
         what: &'static str,
     ) -> Result<T, ControlError> {
         let body = self.get(url, Some(key), MAX_RECORD_BYTES).await?;
-        json::from_object(&body)
-            .and_then(|Envelope { data }| json::from_object(data.get().as_bytes()))
-            .map_err(|_| ControlError::Malformed { what })
+        parse_record(&body, what)
     }
 
     async fn get(

@@ -4,6 +4,7 @@
 //! JSON number; `billing` reads it as an exact decimal.
 
 mod account;
+mod activity;
 mod cancellation;
 mod client;
 mod error;
@@ -15,7 +16,8 @@ mod models;
 mod number;
 mod retry_after;
 
-pub use account::{Credits, KeyStatus};
+pub use account::{Credits, KeyStatus, parse_key};
+pub use activity::{ActivityRow, parse_activity};
 pub use cancellation::{CancelBilling, cancellation_stops_billing};
 pub use client::{ControlClient, ControlTimeouts, InvalidClientConfiguration};
 pub use error::{ControlError, TransportFault};

@@ -1,4 +1,4 @@
-//! What an account asks of itself: `GET /models`, `/generation`, `/credits`, `/key`.
+//! What an account asks of itself: `GET /models`, `/generation`, `/credits`, `/key`, `/activity`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     body::SimulatedBody,
-    books::{AccountState, Generation, GenerationState, KeyKind, RecordedCost},
+    books::{
+        Account, AccountState, Activity, ActivityKey, DAY_MICROSECONDS, Generation,
+        GenerationState, KeyKind, RecordedCost,
+    },
     chat::{account_fault, bearer},
     errors::{ApiError, USER_ID},
     meter,
@@ -77,15 +80,109 @@ pub(crate) fn key(shared: &Shared, headers: &HeaderMap) -> AccountAnswer {
     let books = shared.books();
     let (_, _, account) = books.account(&key).ok_or_else(ApiError::unauthorized)?;
     let (used, byok) = (account.billed, account.provider_billed);
+    let today = today();
+    let (daily, weekly, monthly) = (
+        account.charged_since(today),
+        account.charged_since(today - (today + 3) % 7),
+        account.charged_since(today + 1 - civil(today).2),
+    );
     let management = kind == KeyKind::Management;
     Ok(Some(format!(
         "{{\"data\":{{\"label\":\"sk-or-v1-sim...ted\",\"limit\":null,\"limit_remaining\":null,\"limit_reset\":null,\
-         \"include_byok_in_limit\":false,\"usage\":{used},\"usage_daily\":{used},\"usage_weekly\":{used},\
-         \"usage_monthly\":{used},\"byok_usage\":{byok},\"byok_usage_daily\":{byok},\"byok_usage_weekly\":{byok},\
-         \"byok_usage_monthly\":{byok},\"expires_at\":null,\"is_free_tier\":false,\"is_management_key\":{management},\
+         \"include_byok_in_limit\":false,\"usage\":{used},\"usage_daily\":{},\"usage_weekly\":{},\
+         \"usage_monthly\":{},\"byok_usage\":{byok},\"byok_usage_daily\":{},\"byok_usage_weekly\":{},\
+         \"byok_usage_monthly\":{},\"expires_at\":null,\"is_free_tier\":false,\"is_management_key\":{management},\
          \"is_provisioning_key\":{management},\"creator_user_id\":\"{USER_ID}\",\
-         \"rate_limit\":{{\"requests\":-1,\"interval\":\"10s\",\"note\":\"deprecated\"}}}}}}"
+         \"rate_limit\":{{\"requests\":-1,\"interval\":\"10s\",\"note\":\"deprecated\"}}}}}}",
+        daily.cost, weekly.cost, monthly.cost, daily.provider, weekly.provider, monthly.provider
     )))
+}
+
+/// Days since 1970: 1970-01-01 was a Thursday.
+fn today() -> u64 {
+    meter::now() / DAY_MICROSECONDS
+}
+
+/// `GET /activity`: what was used in the last thirty days that are over; management keys only.
+pub(crate) fn activity(shared: &Shared, headers: &HeaderMap, query: Option<&str>) -> AccountAnswer {
+    let Some((kind, key)) = authenticate(shared, headers)? else {
+        return Ok(None);
+    };
+    if kind == KeyKind::Inference {
+        return Err(ApiError::wrong_kind_of_key());
+    }
+    let wanted = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| pair.strip_prefix("date="));
+    let (first, today) = (today().saturating_sub(ACTIVITY_DAYS), today());
+    let is_told = |key: &ActivityKey| {
+        (first..today).contains(&key.day) && wanted.is_none_or(|wanted| date(key.day) == wanted)
+    };
+    if wanted.is_some_and(|wanted| !(first..today).any(|day| date(day) == wanted)) {
+        return Err(ApiError::bad_request(
+            "Date must be within the last 30 (completed) UTC days",
+        ));
+    }
+    let books = shared.books();
+    let (_, _, account) = books.account(&key).ok_or_else(ApiError::unauthorized)?;
+    let rows: Vec<ActivityRow<'_>> = rows_of(account).filter(|row| is_told(row.key)).collect();
+    serde_json::to_string(&Envelope { data: rows })
+        .map(Some)
+        .map_err(|_| ApiError::server())
+}
+
+/// Days that `/activity` goes back.
+const ACTIVITY_DAYS: u64 = 30;
+
+fn rows_of(account: &Account) -> impl Iterator<Item = ActivityRow<'_>> {
+    account
+        .activity
+        .iter()
+        .map(|(key, row)| ActivityRow::of(key, row))
+}
+
+/// One row: a day, a model and who served it. Amounts are numbers with all their digits.
+#[derive(Serialize)]
+struct ActivityRow<'a> {
+    #[serde(skip)]
+    key: &'a ActivityKey,
+    date: String,
+    model: &'a str,
+    model_permaslug: &'a str,
+    endpoint_id: String,
+    provider_name: &'a str,
+    usage: Box<RawValue>,
+    byok_usage_inference: Box<RawValue>,
+    requests: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    reasoning_tokens: u64,
+}
+
+impl<'a> ActivityRow<'a> {
+    fn of(key: &'a ActivityKey, row: &Activity) -> Self {
+        Self {
+            key,
+            date: date(key.day),
+            model: &key.model,
+            model_permaslug: &key.model,
+            endpoint_id: format!("{}/{}", key.model, key.provider),
+            provider_name: &key.provider,
+            usage: number(row.charge.cost),
+            byok_usage_inference: number(row.charge.provider),
+            requests: row.requests,
+            prompt_tokens: row.tokens.prompt,
+            completion_tokens: row.tokens.completion,
+            reasoning_tokens: row.tokens.reasoning,
+        }
+    }
+}
+
+/// `2026-11-20`, of days since 1970.
+fn date(day: u64) -> String {
+    let (year, month, day) = civil(day);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// `GET /generation?id=`: 404 until the record is written.
@@ -118,8 +215,8 @@ pub(crate) fn generation(
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
-    data: Record<'a>,
+struct Envelope<T> {
+    data: T,
 }
 
 /// The generation record. Amounts are numbers with all their digits.
@@ -209,9 +306,9 @@ impl<'a> Record<'a> {
 fn timestamp(microseconds: u64) -> String {
     let seconds = microseconds / 1_000_000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
     format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        "{}T{:02}:{:02}:{:02}.{:03}Z",
+        date(days),
         second / 3600,
         second / 60 % 60,
         second % 60,

@@ -4,7 +4,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -18,8 +18,12 @@ use crate::{
     tariff::{Charge, Tokens},
 };
 
+/// Microseconds in a day.
+pub(crate) const DAY_MICROSECONDS: u64 = 86_400_000_000;
 /// Distinct `attempt_key`s that are remembered.
 const MAXIMUM_ATTEMPT_KEYS: usize = 100_000;
+/// Days of which it is kept what was used by model.
+const ACTIVITY_DAYS: u64 = 40;
 /// Accounts that may be added while running.
 const MAXIMUM_ACCOUNTS: usize = 10_000;
 
@@ -57,6 +61,25 @@ pub(crate) struct Account {
     pub(crate) billed: Picodollars,
     pub(crate) provider_billed: Picodollars,
     pub(crate) requests: u64,
+    /// What was used, by the day in which it began.
+    pub(crate) activity: BTreeMap<ActivityKey, Activity>,
+}
+
+/// Of what a row of `/activity` is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ActivityKey {
+    /// Days since 1970, in UTC.
+    pub(crate) day: u64,
+    pub(crate) model: Cow<'static, str>,
+    pub(crate) provider: Cow<'static, str>,
+}
+
+/// A row of `/activity`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Activity {
+    pub(crate) requests: u64,
+    pub(crate) charge: Charge,
+    pub(crate) tokens: Tokens,
 }
 
 impl Account {
@@ -67,7 +90,29 @@ impl Account {
             billed: Picodollars::ZERO,
             provider_billed: Picodollars::ZERO,
             requests: 0,
+            activity: BTreeMap::new(),
         }
+    }
+
+    /// What was charged in the days from this one on.
+    pub(crate) fn charged_since(&self, day: u64) -> Charge {
+        let rows = self.activity.iter().filter(|(key, _)| key.day >= day);
+        rows.fold(Charge::default(), |sum, (_, row)| sum + row.charge)
+    }
+
+    /// Bills a request. What was used on days that are long over is forgotten.
+    fn bill(&mut self, key: ActivityKey, tokens: Tokens, charge: Charge) {
+        self.billed += charge.cost;
+        self.provider_billed += charge.provider;
+        if tokens.completion == 0 && charge.cost == Picodollars::ZERO {
+            return;
+        }
+        let oldest = key.day.saturating_sub(ACTIVITY_DAYS);
+        self.activity.retain(|key, _| key.day >= oldest);
+        let row = self.activity.entry(key).or_default();
+        row.requests += 1;
+        row.charge = row.charge + charge;
+        row.tokens = row.tokens + tokens;
     }
 
     /// What is left of the credit, at least zero.
@@ -368,9 +413,18 @@ impl Books {
         self.totals.running = self.totals.running.saturating_sub(1);
         self.totals.billed += closing.charge.cost;
         self.totals.provider_billed += closing.charge.provider;
+        let row = self.generation(closing.number);
+        let began = row.map_or(closing.ended_at, |row| row.started_at);
+        let model = closing.model.clone();
+        let key = ActivityKey {
+            day: began / DAY_MICROSECONDS,
+            model: model
+                .or(row.map(|row| row.model.clone()))
+                .unwrap_or_default(),
+            provider: closing.provider.clone(),
+        };
         if let Some(account) = self.accounts.get_mut(&closing.key) {
-            account.billed += closing.charge.cost;
-            account.provider_billed += closing.charge.provider;
+            account.bill(key, closing.tokens, closing.charge);
         }
         if let Some(place) = self.place(closing.number)
             && let Some(row) = self.generations.get_mut(place)

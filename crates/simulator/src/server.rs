@@ -29,7 +29,8 @@ pub struct SimulatorConfig {
     pub listen: SocketAddr,
     /// Accepted inference keys; each is an account of its own.
     pub master_keys: Vec<String>,
-    /// Management keys: the n-th belongs to the n-th master key's account. They alone may read `/credits`.
+    /// Management keys: the n-th belongs to the n-th master key's account. They alone may read `/credits` and
+    /// `/activity`.
     pub management_keys: Vec<String>,
     /// The credit that each account begins with.
     pub credit: Picodollars,
@@ -140,6 +141,7 @@ async fn route(
         (&Method::GET, "/api/v1/models") => return Ok(json_response(shared.models.clone())),
         (&Method::GET, "/api/v1/credits") => account_api::credits(shared, headers),
         (&Method::GET, "/api/v1/key") => account_api::key(shared, headers),
+        (&Method::GET, "/api/v1/activity") => account_api::activity(shared, headers, query),
         (&Method::GET, "/api/v1/generation") => account_api::generation(shared, headers, query),
         _ => Err(ApiError::not_found("Not Found")),
     };

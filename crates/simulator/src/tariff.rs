@@ -1,5 +1,7 @@
 //! What a request costs: the exact integer product of tokens and prices.
 
+use std::ops::Add;
+
 use crate::{
     catalog::{Model, Price, Prices},
     money::Picodollars,
@@ -31,6 +33,21 @@ impl Tokens {
     }
 }
 
+impl Add for Tokens {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            prompt: self.prompt.saturating_add(other.prompt),
+            cached: self.cached.saturating_add(other.cached),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            completion: self.completion.saturating_add(other.completion),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            image: self.image.saturating_add(other.image),
+        }
+    }
+}
+
 /// What is charged for one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Charge {
@@ -38,6 +55,17 @@ pub(crate) struct Charge {
     pub(crate) cost: Picodollars,
     /// By the provider to the owner of the provider key (BYOK only).
     pub(crate) provider: Picodollars,
+}
+
+impl Add for Charge {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            cost: self.cost + other.cost,
+            provider: self.provider + other.provider,
+        }
+    }
 }
 
 /// The prices in force for one request.

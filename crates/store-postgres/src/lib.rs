@@ -27,6 +27,7 @@ mod pending;
 mod people;
 mod plans;
 mod prices;
+mod reconciliation;
 mod refused;
 mod replicas;
 mod reports;

@@ -20,6 +20,7 @@ mod pending;
 mod people;
 mod plans;
 mod prices;
+mod reconciliation;
 mod refused;
 mod reports;
 mod request_rows;

@@ -10,8 +10,8 @@ use airouter_store::conformance::{START, World};
 use airouter_store::leases::LeaseRequest;
 use airouter_store::ledger::{Adjustment, Ledger as _};
 use airouter_store_sqlite::{OpenError, OpenMode, SqliteStore};
-use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 async fn serve(path: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(path, OpenMode::Serve).await
@@ -121,6 +121,56 @@ async fn a_change_that_cannot_be_read_does_not_stop_the_others() {
     assert_eq!(changes.changes, [Change::Prices]);
     let after = world.store.changes_since(&changes.position).await.unwrap();
     assert!(!after.overflow && after.changes.is_empty());
+}
+
+/// The constraint of a table with rows is made wider in place, and still holds.
+#[tokio::test]
+async fn another_kind_of_ledger_account_changes_none_that_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sql = SqliteConnectOptions::new()
+        .filename(directory.path().join("old.db"))
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/sqlite");
+    let entries = std::fs::read_dir(migrations).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let add = |kind: &str| {
+        format!(
+            "INSERT INTO ledger_accounts (kind, owner_id, balance_nanos) VALUES ('{kind}', x'', 7)"
+        )
+    };
+    for file in files {
+        if file.ends_with("0010_reconciliation.sql") {
+            let refused = sqlx::raw_sql(AssertSqlSafe(add("reconciliation")));
+            assert!(refused.execute(&mut sql).await.is_err());
+            let added = sqlx::raw_sql(AssertSqlSafe(add("grants")));
+            added.execute(&mut sql).await.unwrap();
+        }
+        let text = std::fs::read_to_string(file).unwrap();
+        let mut transaction = sql.begin().await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(text))
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+    }
+    let added = sqlx::raw_sql(AssertSqlSafe(add("reconciliation")));
+    added.execute(&mut sql).await.unwrap();
+    let refused = sqlx::raw_sql(AssertSqlSafe(add("nonsense")));
+    assert!(refused.execute(&mut sql).await.is_err());
+    let kinds: Vec<String> = sqlx::query_scalar("SELECT kind FROM ledger_accounts ORDER BY kind")
+        .fetch_all(&mut sql)
+        .await
+        .unwrap();
+    assert_eq!(kinds, ["grants", "reconciliation"]);
+    let check: String = sqlx::query_scalar("PRAGMA integrity_check")
+        .fetch_one(&mut sql)
+        .await
+        .unwrap();
+    assert_eq!(check, "ok");
 }
 
 /// Whoever takes over frees what the one before had, who finds out.

@@ -8,12 +8,14 @@
 use std::sync::Arc;
 
 use airouter_billing::event::Payment;
-use airouter_billing::{Period, Quantity};
+use airouter_billing::reconciliation::{About, FindingKey, Observed, Purse};
+use airouter_billing::{Nanos, Period, Quantity, UtcDay};
 use airouter_store::Store;
 use airouter_store::clients::NewCap;
-use airouter_store::conformance::{Client, World, charge};
+use airouter_store::conformance::{Client, START, World, charge};
 use airouter_store::ledger::{Check, Finding};
 use airouter_store_sqlite::{OpenMode, SqliteStore};
+use rust_decimal::Decimal;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tempfile::TempDir;
@@ -234,6 +236,37 @@ async fn a_list_cost_that_was_altered() {
         amounts(&findings, Check::EventPriced, request),
         (1_100, 2_000)
     );
+}
+
+#[tokio::test]
+async fn what_reconciliation_posted_without_a_finding() {
+    let mut books = Books::new().await;
+    let observed = Observed {
+        key: FindingKey {
+            master_account: books.world.master,
+            day: UtcDay::of(START),
+            about: About::Day,
+            purse: Purse::Credits,
+        },
+        ours: Decimal::ZERO,
+        theirs: Some(Decimal::ONE),
+        difference: Nanos::new(1_000_000_000),
+        cost_share: Decimal::new(3, 1),
+    };
+    let recorded = books.world.store.record_finding(&observed, START).await;
+    assert!(recorded.unwrap().is_some());
+    assert_eq!(books.world.findings().await, []);
+    books
+        .sql
+        .execute("DROP TRIGGER reconciliation_findings_stay")
+        .await
+        .unwrap();
+    let findings = books.plant("DELETE FROM reconciliation_findings").await;
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    let found = amounts(&findings, Check::EventsPosted, "reconciliation of account");
+    assert_eq!(found, (0, 300_000_000));
+    let found = amounts(&findings, Check::EventsPosted, "upstream_credit of account");
+    assert_eq!(found, (0, -300_000_000));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod leases;
 mod ledger;
 mod master_accounts;
 mod prices;
+mod reconciliation;
 mod replicas;
 mod reports;
 mod sale;
@@ -30,6 +31,7 @@ pub use leases::*;
 pub use ledger::*;
 pub use master_accounts::*;
 pub use prices::*;
+pub use reconciliation::*;
 pub use replicas::*;
 pub use reports::*;
 pub use sale::*;
@@ -117,6 +119,14 @@ macro_rules! conformance_tests {
             what_is_on_sale_is_kept_and_told
             a_plan_gets_versions_and_accounts
             a_generation_has_the_name_that_the_client_used
+            booked_requests_are_told_once
+            requests_of_a_span_are_those_that_ran_in_it
+            a_day_is_compared_by_one
+            a_finding_is_posted_once
+            a_finding_keeps_what_it_rests_on
+            of_many_that_find_the_same_one_posts
+            findings_and_usage_add_up
+            upstream_readings_are_kept
             a_random_workload_adds_up
             concurrent_leases_never_overdraw
         );

@@ -47,7 +47,7 @@ pub enum Check {
     ClientBalance,
     /// A client's lifetime spent and earned are what its postings say.
     Lifetime,
-    /// The usage events of a transaction are what it posts.
+    /// The usage events of a transaction, or what reconciliation has found, are what it posts.
     EventsPosted,
     /// A usage event, priced again from what it stores, comes to the same nano-dollar.
     EventPriced,

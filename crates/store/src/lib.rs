@@ -14,6 +14,7 @@ pub mod loss_rows;
 pub mod master_accounts;
 pub mod plans;
 pub mod prices;
+pub mod reconciliation;
 pub mod reports;
 pub mod sale;
 pub mod settlements;
@@ -28,6 +29,7 @@ pub use ledger::Ledger;
 pub use master_accounts::MasterAccounts;
 pub use plans::Plans;
 pub use prices::Prices;
+pub use reconciliation::Reconciliation;
 pub use reports::Reports;
 pub use sale::Sale;
 pub use settlements::Settlements;
@@ -41,6 +43,7 @@ pub trait Store:
     + MasterAccounts
     + Plans
     + Prices
+    + Reconciliation
     + Reports
     + Sale
     + Settlements
@@ -55,6 +58,7 @@ impl<T> Store for T where
         + MasterAccounts
         + Plans
         + Prices
+        + Reconciliation
         + Reports
         + Sale
         + Settlements

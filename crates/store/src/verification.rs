@@ -16,8 +16,8 @@ use futures_util::stream::BoxStream;
 use self::findings::Findings;
 use self::ledger_walk::LedgerWalk;
 use self::rows::{
-    BalanceRow, CorrectionRow, LedgerAccountRow, OrphanRow, PeriodRow, PostingRow, RefusedRow,
-    ReservedRow,
+    BalanceRow, CorrectionRow, FindingRow, LedgerAccountRow, OrphanRow, PeriodRow, PostingRow,
+    RefusedRow, ReservedRow,
 };
 use crate::error::StoreError;
 use crate::ledger::Verification;
@@ -78,6 +78,11 @@ impl<'a> Proof<'a> {
     pub async fn correct(&mut self, corrections: &[CorrectionRow]) -> Result<(), StoreError> {
         let findings = &mut self.findings;
         self.walk.correct(corrections, self.texts, findings).await
+    }
+
+    /// Reads what reconciliation has posted, before the walk. It is little.
+    pub fn reconcile(&mut self, posted: &[FindingRow]) -> Result<(), StoreError> {
+        self.walk.reconcile(posted)
     }
 
     /// Reads everything once: usage events, many in a text (see the module `event_rows` for the form of it), and all

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -72,6 +73,10 @@ class Database(ABC):
     @abstractmethod
     def execute(self, statement: str, *values: object) -> int:
         """Changes something, as an operator does beside the running gateway; how many rows."""
+
+    @abstractmethod
+    def tamper(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+        """Changes one row with each statement, whatever triggers have against it: all of them or none."""
 
     @abstractmethod
     def contents(self) -> bytes:

@@ -3,7 +3,7 @@
 import base64
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import urlsplit, urlunsplit
@@ -71,6 +71,13 @@ class PostgresDatabase(Database):
 
     def execute(self, statement: str, *values: object) -> int:
         return self._cursor(statement, values).rowcount
+
+    def tamper(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+        with psycopg.connect(self.url, connect_timeout=WAIT_SECONDS) as connection:
+            connection.execute("SET LOCAL session_replication_role = replica")
+            for statement, values in statements:
+                changed = connection.execute(statement.replace("?", "%s"), values).rowcount
+                assert changed == 1, f"{statement}: {changed} rows"
 
     def allow_models(self, key: str, models: list[str]) -> None:
         self.operator_sql(ALLOW_MODELS, models, hash_of(key))

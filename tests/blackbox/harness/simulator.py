@@ -13,7 +13,7 @@ import httpx2
 
 from .money import of_picos
 from .polling import eventually
-from .processes import Child, binary
+from .processes import Child, binary, clean_environment
 
 MASTER_KEY = "sk-or-v1-simulated"
 
@@ -50,14 +50,20 @@ class Generation:
 class Simulator:
     """A running simulated upstream."""
 
-    def __init__(self, directory: Path, keys: tuple[str, ...] = (MASTER_KEY,), management: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        directory: Path,
+        keys: tuple[str, ...] = (MASTER_KEY,),
+        management: tuple[str, ...] = (),
+        **environment: str,
+    ):
         """`management` are management keys, the n-th of the n-th key's account."""
         self.keys = keys
         program = binary("airouter-sim", "AIROUTER_SIM_BIN")
         command = [str(program), "upstream", "--listen", "127.0.0.1:0", "--keys", ",".join(keys)]
         if management:
             command += ["--management-keys", ",".join(management)]
-        self.child = Child(command, directory / "simulator.log")
+        self.child = Child(command, directory / "simulator.log", clean_environment(**environment))
         self.base_url = eventually(self._printed_address, "the simulator says where it listens")
         root = self.base_url.removesuffix("/api/v1")
         self._http = httpx2.Client(base_url=f"{root}/_sim/", timeout=30, trust_env=False)
@@ -127,9 +133,9 @@ class Simulator:
 
 @contextlib.contextmanager
 def running_simulator(
-    directory: Path, keys: tuple[str, ...] = (MASTER_KEY,), management: tuple[str, ...] = ()
+    directory: Path, keys: tuple[str, ...] = (MASTER_KEY,), management: tuple[str, ...] = (), **environment: str
 ) -> Iterator[Simulator]:
-    simulator = Simulator(directory, keys, management)
+    simulator = Simulator(directory, keys, management, **environment)
     try:
         yield simulator
     finally:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -39,6 +39,19 @@ class SqliteFile(Database):
         with self._open("rw") as connection:
             connection.execute("PRAGMA foreign_keys = ON")
             return connection.execute(statement, _stored(values)).rowcount
+
+    def tamper(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+        with self._open("rw") as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+            for name, _ in triggers:
+                connection.execute(f"DROP TRIGGER {name}")
+            for statement, values in statements:
+                changed = connection.execute(statement, _stored(values)).rowcount
+                assert changed == 1, f"{statement}: {changed} rows"
+            for _, definition in triggers:
+                connection.execute(definition)
+            connection.execute("COMMIT")
 
     def allow_models(self, key: str, models: list[str]) -> None:
         self.operator_sql(ALLOW_MODELS, json.dumps(models), hash_of(key))

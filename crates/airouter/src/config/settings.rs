@@ -127,6 +127,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "how often upstreams are asked for the credit of master accounts",
     ),
     setting(
+        "AIROUTER_RECONCILE_MINUTES",
+        "60",
+        "so long after its end a day is compared with what upstreams billed: 0 to 1380, or off",
+    ),
+    setting(
         "AIROUTER_MAX_BODY_BYTES",
         "33554432",
         "largest request body",

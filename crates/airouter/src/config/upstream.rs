@@ -17,6 +17,10 @@ const DEFAULT_DISCOUNT_PERCENT: i64 = 70;
 const LONGEST_KEY: usize = 512;
 const DEFAULT_STREAM_HEADERS: Duration = Duration::from_secs(30);
 const DEFAULT_CREDIT_EVERY: Duration = Duration::from_secs(60);
+/// Upstreams need some time to sum a day up.
+const DEFAULT_RECONCILE_AFTER: Duration = Duration::from_secs(3_600);
+/// An hour of the next day is left to try again.
+const MOST_RECONCILE_MINUTES: u64 = 1_380;
 
 /// The upstream and the operator's accounts there.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct Upstream {
     pub(crate) stream_headers: Duration,
     /// How often the credit of master accounts is asked for.
     pub(crate) credit_every: Duration,
+    /// How long after its end a day is compared with what upstreams billed; `None` is never.
+    pub(crate) reconcile_after: Option<Duration>,
 }
 
 impl Upstream {
@@ -66,6 +72,13 @@ impl Upstream {
                 .unwrap_or(DEFAULT_STREAM_HEADERS),
             credit_every: seconds(reader, "AIROUTER_CREDIT_SECONDS")
                 .unwrap_or(DEFAULT_CREDIT_EVERY),
+            reconcile_after: reader
+                .parsed(
+                    "AIROUTER_RECONCILE_MINUTES",
+                    "a number of minutes from 0 to 1380, or off",
+                    reconcile_after,
+                )
+                .unwrap_or(Some(DEFAULT_RECONCILE_AFTER)),
         }
     }
 
@@ -79,6 +92,14 @@ impl Upstream {
             .ok()
         })
     }
+}
+
+fn reconcile_after(text: &str) -> Option<Option<Duration>> {
+    if text == "off" {
+        return Some(None);
+    }
+    let minutes: u64 = text.parse().ok()?;
+    (minutes <= MOST_RECONCILE_MINUTES).then(|| Some(Duration::from_secs(minutes * 60)))
 }
 
 fn discount(text: &str) -> Option<Discount> {

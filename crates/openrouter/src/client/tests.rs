@@ -116,6 +116,23 @@ async fn credits_and_keys_keep_the_digits_of_their_money() {
 }
 
 #[tokio::test]
+async fn what_was_used_is_asked_for_by_day() {
+    let activity =
+        |client: ControlClient| async move { client.activity(&key(), "2026-11-20").await };
+    let body = r#"{"data":[{"date":"2026-11-20","usage":1.25e-7,"requests":3}]}"#;
+    let (rows, head) = call(answer("200 OK", "", body), activity).await;
+    assert_eq!(rows.unwrap()[0].usage.as_str(), "1.25e-7");
+    assert!(
+        head.starts_with("GET /api/v1/activity?date=2026-11-20 HTTP/1.1\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains("authorization: Bearer sk-or-v1-secret\r\n"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
 async fn every_status_is_a_fact_to_act_on() {
     let retry_after = Some(Duration::from_secs(7));
     for (status, headers, expected) in [

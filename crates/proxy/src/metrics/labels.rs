@@ -156,6 +156,8 @@ label_set! {
         BadCost = "bad_cost",
         /// The database has lost ledger transactions that were durable.
         DatabaseOlder = "database_older",
+        /// The upstream billed otherwise than it is booked.
+        BillDiffers = "bill_differs",
         /// The reported cost is far from tokens × price book.
         CostMismatch = "cost_mismatch",
         /// An answer came to its end without a usage.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use airouter_billing::event::{Delivery, Ending};
+use airouter_billing::reconciliation::About;
 use airouter_billing::{Nanos, Outcome, UsageEvent};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 
@@ -42,6 +43,7 @@ pub struct MasterMetrics {
     repeats: IntCounter,
     in_flight: IntGauge,
     share: IntGauge,
+    reconciliation: [IntGauge; About::KINDS.len()],
     known_later: KnownLater,
 }
 
@@ -77,6 +79,13 @@ impl MasterMetrics {
         self.in_flight
             .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.share.set(i64::try_from(share).unwrap_or(i64::MAX));
+    }
+
+    /// What its upstream billed otherwise than it is booked, of one of [`About::KINDS`].
+    pub fn set_reconciliation(&self, kind: usize, difference: Nanos) {
+        if let Some(gauge) = self.reconciliation.get(kind) {
+            gauge.set(difference.get());
+        }
     }
 
     /// What its upstream says is left, and for how many days if anything is used.
@@ -143,6 +152,7 @@ struct Series {
     repeats: IntCounterVec,
     in_flight: IntGaugeVec,
     share: IntGaugeVec,
+    reconciliation: IntGaugeVec,
     credit: IntGaugeVec,
     credit_days: IntGaugeVec,
     agreement_days: IntGaugeVec,
@@ -331,6 +341,12 @@ impl Series {
                 "airouter_master_account_share_percent",
                 "A master account's part of the requests of the last minute.",
             )?,
+            reconciliation: gauge_by(
+                registry,
+                "airouter_reconciliation_difference_nanodollars",
+                "What the upstream billed beyond what is booked, of the last thirty days, in nano-dollars of list cost.",
+                &["master_account", "kind"],
+            )?,
             credit: of_master(
                 "airouter_master_account_credit_nanodollars",
                 "What the upstream says is left, in nano-dollars of list cost.",
@@ -366,6 +382,8 @@ impl Series {
             repeats: self.repeats.with_label_values(&[label]),
             in_flight: self.in_flight.with_label_values(&[label]),
             share: self.share.with_label_values(&[label]),
+            reconciliation: About::KINDS
+                .map(|kind| self.reconciliation.with_label_values(&[label, kind])),
             known_later: KnownLater {
                 credit: self.credit.clone(),
                 credit_days: self.credit_days.clone(),

@@ -2,7 +2,7 @@
 //! the events of a transaction are together.)
 
 use airouter_store::StoreError;
-use airouter_store::verification::rows::{CorrectionRow, PostingRow};
+use airouter_store::verification::rows::{CorrectionRow, FindingRow, PostingRow};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::PgConnection;
 
@@ -61,6 +61,18 @@ pub(super) async fn corrections(
         FROM request_corrections c
         LEFT JOIN ledger_transactions t ON t.id = c.transaction_id
         LEFT JOIN request_logs r ON r.id = c.id"#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)
+}
+
+/// What reconciliation has posted.
+pub(super) async fn findings(connection: &mut PgConnection) -> Result<Vec<FindingRow>, StoreError> {
+    sqlx::query_as!(
+        FindingRow,
+        r#"SELECT transaction_id AS "transaction_id!", master_account_id AS master_account, cost_nanos
+        FROM reconciliation_findings WHERE transaction_id IS NOT NULL"#
     )
     .fetch_all(connection)
     .await

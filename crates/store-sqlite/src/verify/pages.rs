@@ -1,11 +1,12 @@
 //! Usage events and postings in the order in which they were written.
 
 use airouter_store::StoreError;
-use airouter_store::verification::rows::{CorrectionRow, PostingRow};
+use airouter_store::verification::rows::{CorrectionRow, FindingRow, PostingRow};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::SqliteConnection;
 
 use crate::connection::failed;
+use crate::convert::Column;
 
 /// All events, 64 rows a text.
 pub(super) fn events(
@@ -76,4 +77,27 @@ pub(super) async fn corrections(
     .fetch_all(connection)
     .await
     .map_err(failed)
+}
+
+/// What reconciliation has posted.
+pub(super) async fn findings(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<FindingRow>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT transaction_id AS "transaction_id!: i64", master_account_id, cost_nanos
+        FROM reconciliation_findings WHERE transaction_id IS NOT NULL ORDER BY transaction_id"#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.into_iter()
+        .map(|row| {
+            let column = Column::new("reconciliation_findings", "master_account_id");
+            Ok(FindingRow {
+                transaction_id: row.transaction_id,
+                master_account: column.uuid(&row.master_account_id)?,
+                cost_nanos: row.cost_nanos,
+            })
+        })
+        .collect()
 }

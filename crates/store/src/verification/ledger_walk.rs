@@ -4,15 +4,15 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use airouter_billing::UsageEvent;
 use airouter_billing::posting::{Posting, Transaction};
+use airouter_billing::{MasterAccountId, Nanos, UsageEvent};
 use futures_util::stream::{BoxStream, Peekable, StreamExt as _, TryStreamExt as _};
 
 use super::corrections::{check_correction, corrected_loss, name};
 use super::event_prices::bookable;
 use super::event_rows::{self, EventRow};
 use super::findings::Findings;
-use super::rows::{CorrectionRow, LedgerAccountRow, PostingRow};
+use super::rows::{CorrectionRow, FindingRow, LedgerAccountRow, PostingRow};
 use super::sums::{LedgerAccountKey, Totals};
 use super::{Ledger, SharedTexts};
 use crate::error::StoreError;
@@ -135,6 +135,19 @@ impl LedgerWalk {
         Ok(())
     }
 
+    /// Books what reconciliation has found: that is matched with its transactions in the walk.
+    pub(super) fn reconcile(&mut self, posted: &[FindingRow]) -> Result<(), StoreError> {
+        for row in posted {
+            let mut booked = Transaction::default();
+            let account = MasterAccountId::new(row.master_account);
+            booked.reconcile(account, Nanos::new(row.cost_nanos));
+            let postings = booked.into_postings().map_err(|_| StoreError::OutOfRange)?;
+            let difference = self.differences.entry(row.transaction_id).or_default();
+            difference.booked(&postings);
+        }
+        Ok(())
+    }
+
     /// What was out of order has been matched by now: what still differs is wrong.
     pub(super) async fn finish(
         self,
@@ -248,8 +261,8 @@ impl LedgerWalk {
         Ok(())
     }
 
-    /// Reads one transaction, if it is the next: its sums are added to the totals. `None` when it is not the next; an
-    /// adjustment has no events to differ from.
+    /// Reads one transaction, if it is the next: its sums are added to the totals. `None` when it is not the next. An
+    /// adjustment has no events to differ from, unless reconciliation made it.
     async fn read_transaction(
         &mut self,
         postings: &mut Postings<'_>,
@@ -264,7 +277,8 @@ impl LedgerWalk {
             exists: true,
             ..Difference::default()
         };
-        let mut sum = 0;
+        let (mut sum, mut posted) = (0, Vec::new());
+        let mut is_compared = false;
         while let Some(row) = next_of(postings, transaction).await? {
             let (Some(account), Some(amount)) = (row.ledger_account_id, row.amount_nanos) else {
                 continue;
@@ -272,9 +286,11 @@ impl LedgerWalk {
             sum += i128::from(amount);
             let is_usage = row.kind == "usage";
             let key = self.totals.add_posting(account, amount, is_usage);
-            if is_usage {
-                difference.sums.entry(key).or_default().1 += i128::from(amount);
-            }
+            is_compared |= is_usage || key.is_of_reconciliation();
+            posted.push((key, amount));
+        }
+        for (key, amount) in posted.into_iter().filter(|_| is_compared) {
+            difference.sums.entry(key).or_default().1 += i128::from(amount);
         }
         let subject = || format!("transaction {transaction}");
         findings.compare(Check::TransactionBalances, subject, 0, sum);

@@ -30,6 +30,17 @@ pub struct PostingRow {
     pub amount_nanos: Option<i64>,
 }
 
+/// An entry of the list of findings for which something was posted.
+#[derive(Clone, Copy, Debug)]
+pub struct FindingRow {
+    /// The transaction.
+    pub transaction_id: i64,
+    /// At which master account.
+    pub master_account: Uuid,
+    /// What is posted.
+    pub cost_nanos: i64,
+}
+
 /// A correction, with what it corrects.
 #[derive(Clone, Debug)]
 pub struct CorrectionRow {

@@ -23,6 +23,13 @@ pub(super) struct LedgerAccountKey {
     owner: Option<Uuid>,
 }
 
+impl LedgerAccountKey {
+    /// Whether it has what upstreams billed otherwise than it is booked.
+    pub(super) fn is_of_reconciliation(&self) -> bool {
+        self.kind == "reconciliation"
+    }
+}
+
 impl From<LedgerAccount> for LedgerAccountKey {
     fn from(account: LedgerAccount) -> Self {
         Self {
