@@ -1,7 +1,7 @@
 //! The price book: the upstream's list of models, loaded at start and every hour. While it can't be loaded, the last one
 //! stays in force.
 
-mod listing;
+pub(crate) mod listing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,13 @@ use std::time::Duration;
 use airouter_openrouter::{ControlClient, ControlError};
 use airouter_proxy::clock::Clock;
 use airouter_proxy::gateway::Gateway;
+use airouter_store::prices::PriceProvider;
 use airouter_store::{Store, StoreError};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use listing::listed;
 
-/// The name under which prices are stored.
-const PROVIDER: &str = "openrouter";
 const EVERY: Duration = Duration::from_secs(3600);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
@@ -108,7 +107,7 @@ impl CatalogLoader {
         }
         let versions = self
             .store
-            .record_models(PROVIDER, &models, self.clock.now())
+            .record_models(PriceProvider::OpenRouter, &models, self.clock.now())
             .await?;
         tracing::info!(
             models = models.len(),

@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use crate::config::Upstream;
 
+/// In place of a fingerprint, before the account's id.
+pub(crate) const NO_KEY: &str = "no key";
+
 /// A master account with its keys in the clear.
 pub(crate) struct OpenedMasterAccount {
     /// The account. Where one of its keys is in the environment, so are its address and, if it was said, its discount.
@@ -46,12 +49,13 @@ pub(crate) async fn synchronize(
             name = account.name,
             key = preview,
             keys = keys.len(),
+            kind = account.kind.name(),
             base_url = account.base_url,
             discount = %account.discount.fraction(),
             basis = account.discount.basis().name(),
             "master account"
         );
-        if !is_in_environment(account, upstream) {
+        if account.kind == UpstreamKind::OpenRouter && !is_in_environment(account, upstream) {
             tracing::warn!(
                 name = account.name,
                 key = preview,
@@ -222,6 +226,18 @@ pub(crate) fn seal_key(
             sealed,
             fingerprint: fingerprint(key),
         },
+    })
+}
+
+/// What stands for a key at an upstream that wants none: each account has one of its own.
+pub(crate) fn seal_no_key(
+    encryption: &EncryptionKeys,
+    account: MasterAccountId,
+) -> anyhow::Result<SealedKey> {
+    let sealed = seal_key(encryption, account, account.get(), &SecretString::from(""))?;
+    Ok(SealedKey {
+        fingerprint: format!("{NO_KEY} {account}"),
+        ..sealed.key
     })
 }
 

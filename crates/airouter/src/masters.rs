@@ -62,6 +62,7 @@ impl StoredMasters {
             id: account.id,
             metrics: self.metrics.for_master(&account.name),
             name: account.name,
+            kind: account.kind,
             discount: account.discount,
             status: account.status,
             base_url: account.base_url,

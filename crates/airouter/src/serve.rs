@@ -12,6 +12,7 @@ use airouter_proxy::server;
 use airouter_proxy::server::tls::TlsIdentity;
 use airouter_proxy::upstream::UpstreamClient;
 use airouter_store::Store;
+use airouter_store::master_accounts::UpstreamKind;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
@@ -230,7 +231,9 @@ fn catalog_loader(
     let base_url = &config.upstream.base_url;
     let key = masters
         .iter()
-        .find(|master| master.account.base_url == *base_url)
+        .find(|master| {
+            master.account.kind == UpstreamKind::OpenRouter && master.account.base_url == *base_url
+        })
         .and_then(|master| Some(master.keys.first()?.1.clone()));
     let client = control_client(base_url, &config.upstream)?;
     Ok(CatalogLoader::new(

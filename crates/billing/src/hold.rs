@@ -1,5 +1,7 @@
 //! Holds: an upper bound of what a request may cost, taken from its budgets before it is forwarded (design §3).
 
+mod covers;
+
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
@@ -7,6 +9,8 @@ use crate::cost_raising::{CostRaisingKind, CostRaisingUse};
 use crate::money::{MoneyError, Nanos};
 use crate::plan::{PlanPolicy, PriceRule};
 use crate::price_book::{ModelPrices, OutputLimit, PriceKey};
+
+pub use covers::covers;
 
 /// An answer without a limit of the client's own gets at least so many tokens, if they are affordable.
 const LEAST_OUTPUT_TOKENS: u64 = 1_024;
@@ -52,6 +56,8 @@ pub struct Candidate<'a> {
     pub model: &'a ModelPrices,
     /// The plan's rule for it.
     pub rule: &'a PriceRule,
+    /// What one dollar of its list cost costs the operator at the dearest master account that may serve it.
+    pub cost_share: Decimal,
 }
 
 /// All that a hold depends on but the budget.
@@ -67,8 +73,6 @@ pub struct HoldRequest<'a> {
     pub client_max_price: MaxPrice,
     /// What is held for what raises the cost in ways that have no price in advance: the caps of the plan's policy.
     pub cost_raising: Nanos,
-    /// What one dollar of list cost costs the operator at the dearest master account.
-    pub cost_share: Decimal,
     /// The plan's bounds.
     pub policy: &'a PlanPolicy,
 }
@@ -80,6 +84,8 @@ pub struct Hold {
     pub amount: Nanos,
     /// The output limit to forward; `None` leaves the request as it is.
     pub output_limit: Option<u64>,
+    /// The tokens of an answer that it is enough for.
+    pub output_tokens: u64,
     /// The maximum prices to forward, as list prices.
     pub max_price: MaxPrice,
 }
@@ -156,6 +162,7 @@ pub fn decide(request: &HoldRequest<'_>, free: Option<Nanos>) -> Result<Decision
     Ok(Decision::Hold(Hold {
         amount: amount(granted)?,
         output_limit: limits.forwarded(granted),
+        output_tokens: granted,
         max_price,
     }))
 }
@@ -274,7 +281,7 @@ fn forwarded_max_price(request: &HoldRequest<'_>) -> MaxPrice {
     let share = request
         .candidates
         .iter()
-        .filter_map(|candidate| candidate.rule.price_share(request.cost_share))
+        .filter_map(|candidate| candidate.rule.price_share(candidate.cost_share))
         .max()
         .filter(|share| !share.is_zero());
     let client = request.client_max_price;
@@ -323,8 +330,9 @@ fn dearest_rates(request: &HoldRequest<'_>, max_price: &MaxPrice) -> Result<Rate
         .candidates
         .iter()
         .try_fold(Rates::default(), |dearest, candidate| {
-            let rates =
-                candidate_rates(request, candidate, max_price).ok_or(MoneyError::OutOfRange)?;
+            let tolerance = request.policy.max_price_tolerance;
+            let rates = candidate_rates(request, candidate, max_price, tolerance)
+                .ok_or(MoneyError::OutOfRange)?;
             Ok(Rates {
                 input: dearest.input.max(rates.input),
                 output: dearest.output.max(rates.output),
@@ -339,11 +347,13 @@ fn router_cap(policy: &PlanPolicy, model: &str) -> Nanos {
     policy.cap_of(&router).unwrap_or(policy.cost_raising_cap)
 }
 
-/// `None` when a product does not fit.
+/// The dearest rates of a candidate in what the client pays, where its list prices times `tolerance` are exceeded by
+/// nobody, nor is `max_price`. `None` when a product does not fit.
 fn candidate_rates(
     request: &HoldRequest<'_>,
     candidate: &Candidate<'_>,
     max_price: &MaxPrice,
+    tolerance: Decimal,
 ) -> Option<Rates> {
     let model = candidate.model;
     if model.is_dynamic() {
@@ -352,7 +362,6 @@ fn candidate_rates(
             ..Rates::default()
         });
     }
-    let tolerance = request.policy.max_price_tolerance;
     let bounded = |keys: &[PriceKey], base: PriceKey, ceiling: Option<Decimal>| {
         let dearest = model.dearest(keys).unwrap_or_default();
         let list = dearest.checked_mul(tolerance)?;
@@ -392,7 +401,7 @@ fn candidate_rates(
         output: bounded(&output_keys, PriceKey::Completion, max_price.completion)?,
         fixed: image.checked_add(per_request)?.checked_mul(tolerance)?,
     };
-    price_of(list, candidate.rule, request.cost_share)
+    price_of(list, candidate.rule, candidate.cost_share)
 }
 
 /// What the client pays for these list prices at most: by its rule, and never less than the operator's cost.

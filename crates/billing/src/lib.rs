@@ -31,6 +31,7 @@ pub mod plan;
 pub mod plan_terms;
 pub mod posting;
 pub mod price_book;
+pub mod price_table;
 pub mod pricing;
 pub mod reconciliation;
 pub mod recovery;

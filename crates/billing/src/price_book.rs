@@ -372,6 +372,16 @@ impl ModelPrices {
             .max()
     }
 
+    /// What a token of prompt and one of the answer cost together, for one dollar that they cost by `other`. To compare;
+    /// nothing is priced by it. `None` where one of them is a router or `other` is free.
+    pub fn relative_to(&self, other: &Self) -> Option<Decimal> {
+        let both = |model: &Self| {
+            let prompt = model.dearest(&[PriceKey::Prompt])?;
+            prompt.checked_add(model.dearest(&[PriceKey::Completion])?)
+        };
+        both(self)?.checked_div(both(other)?)
+    }
+
     /// Whether the model is priced by the model that will serve.
     pub const fn is_dynamic(&self) -> bool {
         matches!(self.pricing, Pricing::Dynamic)

@@ -36,6 +36,8 @@ pub struct UpstreamError {
     pub provider_message: Option<String>,
     /// How long the upstream asks to wait, at most a day.
     pub retry_after: Option<Duration>,
+    /// `error.type`, as OpenAI's API has it.
+    pub(crate) kind: Option<String>,
     pub(crate) origin: Origin,
     pub(crate) content: Content,
 }
@@ -116,6 +118,7 @@ impl UpstreamError {
             provider_name: text(&metadata["provider_name"]),
             provider_message: text(&metadata["raw"]),
             retry_after: error["availability"]["retry_after"].as_u64().map(bounded),
+            kind: text(&error["type"]),
             origin: origin(metadata),
             content: content(metadata),
         }

@@ -27,6 +27,10 @@ pub enum Fault {
     },
     /// The provider or the upstream failed.
     ProviderFailed,
+    /// A compatible server, behind which there is no provider, failed.
+    ServerFailed,
+    /// A compatible server does not have the model.
+    ModelNotServed,
     /// The provider or the upstream took too long.
     Timeout,
     /// The client's own: another account would answer the same.

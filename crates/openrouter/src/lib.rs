@@ -15,6 +15,7 @@ mod json;
 mod models;
 mod number;
 mod retry_after;
+mod server_fault;
 
 pub use account::{Credits, KeyStatus, parse_key};
 pub use activity::{ActivityRow, parse_activity};

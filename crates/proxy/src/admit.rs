@@ -14,9 +14,11 @@ use airouter_store::idempotency::Claim;
 use bytes::Bytes;
 use rust_decimal::Decimal;
 
+use crate::bodies::Bodies;
 use crate::chat::usage_wish;
 use crate::gateway::Gateway;
 use crate::meter::Meter;
+use crate::offers;
 use crate::problem::Problem;
 use crate::report::Moments;
 use crate::service::Caller;
@@ -34,8 +36,8 @@ const TEXT_BYTES_PER_TOKEN: u64 = 4;
 /// A request that may be forwarded.
 pub(crate) struct Admitted {
     pub(crate) session: Session,
-    /// The body to forward.
-    pub(crate) body: Bytes,
+    /// The bodies to forward.
+    pub(crate) bodies: Bodies,
     /// What a dollar of list cost is sold for; `None` where prices don't follow list costs.
     pub(crate) price_share: Option<Decimal>,
     /// What a stream's client wants to see of usage.
@@ -62,14 +64,17 @@ pub(crate) async fn admit(
     let catalog = gateway.catalog.load_full();
     let named = named_models(&gateway.settings, &catalog, &request)?;
     let wanted = wanted_models(&catalog, snapshot, &named)?;
+    offers::check_servable(&wanted, &request)?;
     let cost_raising = wanted::cost_raising(snapshot, &request, &wanted)?;
     let rate = admit_rate(gateway, snapshot, &request).await?;
     let prompt = prompt_size(&request.prompt);
-    let candidates: Vec<_> = wanted.iter().map(Wanted::as_candidate).collect();
+    let masters = gateway.masters.load_full();
+    let candidates = offers::candidates(&masters, &wanted);
     let size = (&prompt, cost_raising);
-    let hold_request = hold_request(gateway, snapshot, &request, &candidates, size);
+    let hold_request = hold_request(snapshot, &request, &candidates, size);
     let take = |amount| gateway.leases.take(&snapshot.budgets, amount);
     let (hold, holds) = take_hold(gateway, &hold_request, &snapshot.budgets, take).await?;
+    let servers = offers::servers(&masters, &wanted, &request, (&hold_request, &hold))?;
     let first = wanted.first().ok_or(Problem::MissingModel)?;
     let requested_model = named
         .first()
@@ -105,13 +110,15 @@ pub(crate) async fn admit(
         rate,
         place,
         on: None,
+        servers: Arc::new(servers),
+        suited: None,
         counted: gateway.metrics.request_started(),
         key: None,
         gateway: Arc::clone(gateway),
     };
     Ok(Admitted {
         session,
-        body,
+        bodies: Bodies::new(body),
         price_share,
         usage: usage_wish(request.delivery),
     })
@@ -143,6 +150,7 @@ async fn look_at_limits(
     if gateway.settler.is_stuck() {
         return Err(Problem::StoreUnavailable);
     }
+    offers::check_servable(wanted, request)?;
     let cost_raising = wanted::cost_raising(snapshot, request, wanted)?;
     let (keys, tokens) = (limited_keys(snapshot), counted_tokens(request));
     gateway
@@ -150,16 +158,15 @@ async fn look_at_limits(
         .look(&keys, tokens, gateway.moment())
         .map_err(refused)?;
     let prompt = prompt_size(&request.prompt);
-    let candidates: Vec<_> = wanted.iter().map(Wanted::as_candidate).collect();
+    let candidates = offers::candidates(&gateway.masters.load(), wanted);
     let size = (&prompt, cost_raising);
-    let hold_request = hold_request(gateway, snapshot, request, &candidates, size);
+    let hold_request = hold_request(snapshot, request, &candidates, size);
     let look = |amount| gateway.leases.look(&snapshot.budgets, amount);
     let (hold, ()) = take_hold(gateway, &hold_request, &snapshot.budgets, look).await?;
     Ok(hold)
 }
 
 fn hold_request<'a>(
-    gateway: &Gateway,
     snapshot: &'a KeySnapshot,
     request: &ChatRequest<'_>,
     candidates: &'a [Candidate<'a>],
@@ -171,7 +178,6 @@ fn hold_request<'a>(
         output_limit: request.output_limit(),
         client_max_price: client_max_price(&request.max_price),
         cost_raising,
-        cost_share: gateway.masters.load().dearest_cost_share(),
         policy: &snapshot.plan.policy,
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use airouter_billing::event::Delivery;
 use airouter_openrouter::{Fault, MAX_ERROR_BODY_BYTES, UpstreamError, retry_after};
+use airouter_store::master_accounts::UpstreamKind;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::response::Parts;
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use crate::masters::{Master, MasterKey, OnMaster};
 use crate::meter::Finality;
 use crate::metrics::FaultKind;
+use crate::offers::Suited;
 use crate::problem::Problem;
 use crate::session::Session;
 use crate::upstream::UpstreamBody;
@@ -99,9 +101,13 @@ pub(crate) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// It begins.
-    pub(crate) fn begin(session: &'a mut Session, on: OnMaster) -> Self {
+    pub(crate) fn begin(
+        session: &'a mut Session,
+        on: OnMaster,
+        suited: Option<Arc<Suited>>,
+    ) -> Self {
         let both = (Arc::clone(&on.master), Arc::clone(&on.key));
-        session.begin_attempt(on);
+        session.begin_attempt(on, suited);
         Self { session, on: both }
     }
 
@@ -164,7 +170,11 @@ impl<'a> Attempt<'a> {
         let body = body.await.ok().and_then(Result::ok).unwrap_or_default();
         let mut error = UpstreamError::parse(status.as_u16(), headers, &body);
         error.retry_after = error.retry_after.or_else(|| retry_after(headers));
-        failure_of(&error)
+        failure_of(&error, self.kind())
+    }
+
+    fn kind(&self) -> UpstreamKind {
+        self.on.0.kind
     }
 
     /// A whole answer. It holds no byte back from the client that could not be tried elsewhere.
@@ -179,14 +189,13 @@ impl<'a> Attempt<'a> {
         let answer = Answer::parse(&bytes).map_err(|_| Failure::of(FaultKind::BadAnswer))?;
         let meter = &mut self.session.meter;
         meter.note_generation(answer.id.as_deref());
-        meter.model = answer.model.as_deref().map(str::to_owned);
-        meter.provider = answer.provider.as_deref().map(str::to_owned);
+        meter.note_server(answer.model.as_deref(), answer.provider.as_deref());
         if let Some(usage) = answer.usage {
             meter.read(usage, Finality::Final);
         }
         if answer.is_failure() && answer.choices != chunk::Choices::Content {
             return Err(match UpstreamError::inside_success(bytes.trim_ascii()) {
-                Some(error) => failure_of(&error),
+                Some(error) => failure_of(&error, self.kind()),
                 None => Failure::of(FaultKind::BadAnswer),
             });
         }
@@ -228,7 +237,7 @@ impl<'a> Attempt<'a> {
             {
                 self.session.meter.note_generation(facts.id.as_deref());
                 Err(match UpstreamError::inside_success(payload) {
-                    Some(error) => failure_of(&error),
+                    Some(error) => failure_of(&error, self.kind()),
                     None => Failure::of(FaultKind::ProviderFailed),
                 })
             }
@@ -251,7 +260,9 @@ fn request(master: &Master, key: &MasterKey, body: &Bytes) -> Request<Full<Bytes
     *request.uri_mut() = master.chat.clone();
     let headers = request.headers_mut();
     headers.reserve(5);
-    headers.insert(AUTHORIZATION, key.authorization.clone());
+    if let Some(authorization) = &key.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -338,8 +349,11 @@ async fn collect(mut body: UpstreamBody, limit: usize, idle: Duration) -> Result
     })
 }
 
-fn failure_of(error: &UpstreamError) -> Failure {
-    let fault = error.fault();
+fn failure_of(error: &UpstreamError, kind: UpstreamKind) -> Failure {
+    let fault = match kind {
+        UpstreamKind::OpenRouter => error.fault(),
+        UpstreamKind::Compatible => error.fault_of_server(),
+    };
     if fault.may_succeed_elsewhere() {
         return Failure::Elsewhere {
             kind: fault.into(),

@@ -5,18 +5,33 @@ use std::sync::Arc;
 
 use airouter_billing::ModelPrices;
 use airouter_billing::model_id::RequestedModel;
+use airouter_billing::price_book::PriceKey;
 use airouter_billing::sale::{PriceList, SaleRules, SaleState};
-use airouter_store::prices::CatalogModel;
+use airouter_store::prices::{CatalogModel, PriceProvider};
 
 use crate::metrics::{Metrics, ModelMetrics};
+use crate::offers::Offer;
 use crate::wire::json;
+
+/// Who has a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoldBy {
+    /// OpenRouter, and perhaps compatible servers.
+    OpenRouter,
+    /// Compatible servers alone.
+    Servers,
+}
 
 /// A model of the price book.
 pub struct CatalogEntry {
-    /// Its prices.
+    /// Its prices: OpenRouter's; of a model that it does not have, those of the dearest server.
     pub prices: ModelPrices,
     /// The model object as the upstream sent it (JSON).
     pub listing: String,
+    /// Who has it.
+    pub sold_by: SoldBy,
+    /// What compatible servers ask for it, one a server.
+    pub offers: Vec<Arc<Offer>>,
     /// The model that its id stands for at the upstream, if it is such an id.
     redirect: Option<String>,
     /// Its series.
@@ -34,13 +49,17 @@ pub struct Catalog {
 impl Catalog {
     /// A catalog of these models, in their order, of which `rules` says what is sold.
     pub fn new(models: Vec<CatalogModel>, rules: SaleRules, metrics: &Metrics) -> Self {
+        let (models, mut offered) = by_seller(models);
         let slugs = canonical_slugs(&models);
-        let order: Vec<_> = models
+        let mut order: Vec<_> = models
             .into_iter()
             .map(|model| {
                 let metrics = metrics.for_model(&model.prices.id);
                 let redirect = redirect(&model.listing);
+                let offered = offered.remove(&model.prices.id).unwrap_or_default();
                 Arc::new(CatalogEntry {
+                    sold_by: SoldBy::OpenRouter,
+                    offers: offered.into_iter().map(|offered| offered.offer).collect(),
                     prices: model.prices,
                     redirect: redirect.map(|slug| slugs.get(&slug).cloned().unwrap_or(slug)),
                     listing: model.listing,
@@ -48,6 +67,11 @@ impl Catalog {
                 })
             })
             .collect();
+        let elsewhere = offered
+            .into_values()
+            .filter_map(|offered| only_offered(offered, metrics));
+        order.extend(elsewhere.map(Arc::new));
+        order.sort_by(|left, right| left.prices.id.cmp(&right.prices.id));
         let models = order
             .iter()
             .map(|entry| (entry.prices.id.clone(), Arc::clone(entry)))
@@ -110,6 +134,58 @@ impl PriceList for Catalog {
     fn redirect_of(&self, id: &str) -> Option<&str> {
         self.models.get(id)?.redirect.as_deref()
     }
+}
+
+/// An offer with the model object that tells of it.
+struct Offered {
+    offer: Arc<Offer>,
+    listing: String,
+}
+
+/// OpenRouter's models, and what compatible servers offer by the model's id.
+fn by_seller(models: Vec<CatalogModel>) -> (Vec<CatalogModel>, HashMap<String, Vec<Offered>>) {
+    let mut listed = Vec::with_capacity(models.len());
+    let mut offered: HashMap<String, Vec<Offered>> = HashMap::new();
+    for model in models {
+        match (model.provider, model.served_as) {
+            (PriceProvider::Compatible(account), Some(served_as)) => {
+                let id = model.prices.id.clone();
+                offered.entry(id).or_default().push(Offered {
+                    offer: Arc::new(Offer {
+                        account,
+                        prices: model.prices,
+                        served_as,
+                    }),
+                    listing: model.listing,
+                });
+            }
+            (PriceProvider::Compatible(_), None) => {}
+            (PriceProvider::OpenRouter, _) => listed.push(CatalogModel {
+                served_as: None,
+                ..model
+            }),
+        }
+    }
+    (listed, offered)
+}
+
+/// A model that only compatible servers have, as the dearest of them lists it.
+fn only_offered(offered: Vec<Offered>, metrics: &Metrics) -> Option<CatalogEntry> {
+    let price = |offered: &&Offered| {
+        let prices = &offered.offer.prices;
+        let of = |key| prices.dearest(&[key]).unwrap_or_default();
+        of(PriceKey::Prompt).saturating_add(of(PriceKey::Completion))
+    };
+    let dearest = offered.iter().max_by_key(price)?;
+    let prices = dearest.offer.prices.clone();
+    Some(CatalogEntry {
+        sold_by: SoldBy::Servers,
+        metrics: metrics.for_model(&prices.id),
+        listing: dearest.listing.clone(),
+        offers: offered.into_iter().map(|offered| offered.offer).collect(),
+        redirect: None,
+        prices,
+    })
 }
 
 /// `alias_target.slug` of a model object: what `~author/family-latest` stands for (wire-contract §1.5).

@@ -106,12 +106,12 @@ async fn answer(
 ) -> Result<Response<AnswerBody>, Problem> {
     let Admitted {
         mut session,
-        body,
+        mut bodies,
         price_share,
         usage,
     } = admitted;
     let rate = *session.rate.status();
-    let answered = match forward(&mut session, &body, price_share, &client_gone).await {
+    let answered = match forward(&mut session, &mut bodies, price_share, &client_gone).await {
         Ok(answered) => answered,
         Err(problem) => {
             let problem = session.told(problem);
@@ -119,7 +119,7 @@ async fn answer(
             return Err(came_to_nothing(problem, key).await);
         }
     };
-    drop(body);
+    drop(bodies);
     let gateway = Arc::clone(&session.gateway);
     let hold = session.facts().hold;
     let generation = session.meter.generation_id.clone();

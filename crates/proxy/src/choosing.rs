@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 
 use crate::gateway::Gateway;
 use crate::masters::{Master, PER_MINUTE, Route, Turn, is_free, per_day};
+use crate::offers::Servers;
 use crate::problem::Problem;
 use crate::session::Session;
 
@@ -35,7 +36,7 @@ impl Choosing {
             Kind::Paid
         };
         Ok(Self {
-            route: Route::new(price_share),
+            route: Route::new(price_share, Arc::clone(&session.servers)),
             kind,
         })
     }
@@ -43,6 +44,11 @@ impl Choosing {
     /// This account may be asked again: another of its keys may do.
     pub(crate) fn again(&mut self, account: MasterAccountId) {
         self.route.again(account);
+    }
+
+    /// Who may serve it.
+    pub(crate) fn servers(&self) -> &Servers {
+        self.route.servers()
     }
 
     /// Whether it is for a free model.
@@ -79,11 +85,11 @@ impl Choosing {
     }
 }
 
-/// The accounts that serve, with what each may be asked for in a day.
+/// The accounts at OpenRouter that serve, with what each may be asked for in a day.
 fn with_quota(gateway: &Gateway) -> Vec<(MasterAccountId, u32)> {
     let masters = gateway.masters.load();
     let of = |master: &Arc<Master>| (master.id, per_day(master.credit().as_ref()));
-    masters.all().iter().map(of).collect()
+    masters.at_openrouter().map(of).collect()
 }
 
 fn take_part(gateway: &Gateway, tenant: AccountId) -> Result<(), Problem> {

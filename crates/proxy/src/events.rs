@@ -212,10 +212,8 @@ impl EventFilter {
             return;
         }
         let meter = &mut session.meter;
-        let known = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
         meter.note_generation(facts.id.as_deref());
-        meter.model = known(&facts.model).or(meter.model.take());
-        meter.provider = known(&facts.provider).or(meter.provider.take());
+        meter.note_server(facts.model.as_deref(), facts.provider.as_deref());
         self.shown_model = session.shown_model().map(Arc::new);
         // A name that must not pass is looked for in every event.
         let is_known = session.meter.generation_id.is_some() && session.meter.provider.is_some();

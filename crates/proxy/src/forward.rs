@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use airouter_billing::MasterAccountId;
 use airouter_openrouter::Fault;
-use bytes::Bytes;
 use rust_decimal::Decimal;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Answered, Attempt, Failure, Progress};
+use crate::bodies::Bodies;
 use crate::choosing::Choosing;
 use crate::gateway::Gateway;
 use crate::masters::{Master, Turn, Verdict};
@@ -42,7 +42,7 @@ impl Failed {
         match (self.kind, self.fault) {
             (FaultKind::Connect, _) => Some(pause),
             (FaultKind::Broken, _) if self.progress == Progress::Sent => Some(pause),
-            (_, Some(Fault::ProviderFailed)) => Some(pause),
+            (_, Some(Fault::ProviderFailed | Fault::ServerFailed)) => Some(pause),
             (
                 _,
                 Some(Fault::ProviderRateLimited {
@@ -54,11 +54,11 @@ impl Failed {
     }
 }
 
-/// Sends `body` to one master account after the other until one begins to answer. When all have failed, it is repeated
+/// Sends the request to one master account after the other until one begins to answer. When all have failed, it is repeated
 /// where that may help, within a bound and the account's budget of repeats.
 pub(crate) async fn forward(
     session: &mut Session,
-    body: &Bytes,
+    bodies: &mut Bodies,
     price_share: Option<Decimal>,
     client_gone: &CancellationToken,
 ) -> Result<Answered, Problem> {
@@ -75,7 +75,7 @@ pub(crate) async fn forward(
             repeats += 1;
         }
         let Some(turn) = turn else { break };
-        match ask(session, turn, body, &mut choosing).await? {
+        match ask(session, turn, bodies, &mut choosing).await? {
             Ok(answered) => return Ok(answered),
             Err(failed) => failures.push(failed),
         }
@@ -87,13 +87,17 @@ pub(crate) async fn forward(
 async fn ask(
     session: &mut Session,
     turn: Turn,
-    body: &Bytes,
+    bodies: &mut Bodies,
     choosing: &mut Choosing,
 ) -> Result<Result<Answered, Failed>, Problem> {
     let gateway = Arc::clone(&session.gateway);
     let Turn { on, outcome } = turn;
     let master = Arc::clone(&on.master);
-    let result = Attempt::begin(session, on).run(body).await;
+    let suited = choosing.servers().suited(master.id).cloned();
+    let body = bodies
+        .for_server(suited.as_deref())
+        .map_err(|_| Problem::Unavailable { retry_after: None })?;
+    let result = Attempt::begin(session, on, suited).run(&body).await;
     let now = gateway.clock.now();
     let failed = match result {
         Ok(answered) => {
@@ -177,7 +181,10 @@ impl Choosing {
                 retry_after: self.free_wait(gateway),
             };
         }
-        let told = gateway.masters.load().told_wait(gateway.clock.now());
+        let told = {
+            let masters = gateway.masters.load();
+            masters.told_wait(self.servers(), gateway.clock.now())
+        };
         if failures.is_empty() {
             return match told {
                 Some(wait) => Problem::UpstreamLimited {

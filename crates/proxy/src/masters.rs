@@ -17,7 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use airouter_billing::{MasterAccountId, Timestamp};
+use airouter_store::master_accounts::UpstreamKind;
 use rust_decimal::Decimal;
+
+use crate::offers::Servers;
 
 pub use account::{Master, MasterParts, UnusableMaster};
 pub(crate) use choice::Route;
@@ -60,27 +63,34 @@ impl Masters {
         self.known().map(|master| master.in_flight()).sum()
     }
 
-    /// What one dollar of list cost costs at the dearest of them.
-    pub fn dearest_cost_share(&self) -> Decimal {
+    /// Those at OpenRouter.
+    pub(crate) fn at_openrouter(&self) -> impl Iterator<Item = &Arc<Master>> {
         self.all
             .iter()
+            .filter(|master| master.kind == UpstreamKind::OpenRouter)
+    }
+
+    /// What one dollar of list cost costs at the dearest of those at OpenRouter.
+    pub fn dearest_cost_share(&self) -> Decimal {
+        self.at_openrouter()
             .map(|master| master.discount.cost_share())
             .max()
             .unwrap_or(Decimal::ONE)
     }
 
-    /// What one dollar of list cost costs at the cheapest of them.
+    /// What one dollar of list cost costs at the cheapest of those at OpenRouter.
     pub fn cheapest_cost_share(&self) -> Decimal {
-        self.all
-            .iter()
+        self.at_openrouter()
             .map(|master| master.discount.cost_share())
             .min()
             .unwrap_or(Decimal::ONE)
     }
 
-    /// Where every account asked to be left alone: until the first of them may be asked again.
-    pub(crate) fn told_wait(&self, now: Timestamp) -> Option<Duration> {
-        let waits = self.all.iter().map(|master| master.told_wait(now));
+    /// Where every account that may serve asked to be left alone: until the first of them may be asked again.
+    pub(crate) fn told_wait(&self, servers: &Servers, now: Timestamp) -> Option<Duration> {
+        let serving = self.all.iter();
+        let serving = serving.filter(|master| servers.fit(master).is_some());
+        let waits = serving.map(|master| master.told_wait(now));
         waits.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 

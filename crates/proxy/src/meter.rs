@@ -4,6 +4,7 @@ use airouter_billing::decimal::parse_decimal;
 use airouter_billing::event::Ending;
 use airouter_billing::usage::Inference;
 use airouter_billing::{TokenCounts, Usage};
+use airouter_store::master_accounts::UpstreamKind;
 use rust_decimal::Decimal;
 
 use crate::wire::usage::UsageReport;
@@ -16,12 +17,13 @@ const REPORTED_COST_MAX: Decimal = Decimal::from_parts(100_000, 0, 0, false, 0);
 /// What is known of an answer so far.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    /// The upstream's id of the generation.
+    /// The upstream's id of the generation, by which it can be asked for.
     pub(crate) generation_id: Option<String>,
     /// The model that answers.
     pub(crate) model: Option<String>,
     /// The provider that answers.
     pub(crate) provider: Option<String>,
+    speaks: UpstreamKind,
     usage: Reading,
     finality: Finality,
 }
@@ -57,11 +59,29 @@ pub(crate) enum Metered {
 }
 
 impl Meter {
+    /// The meter of an answer of a compatible server, which was asked for this model of ours. What it says of itself is
+    /// no concern of ours, nor of clients; it keeps no record that could be asked for.
+    pub(crate) fn of_server(model: &str) -> Self {
+        Self {
+            model: Some(model.to_owned()),
+            speaks: UpstreamKind::Compatible,
+            ..Self::default()
+        }
+    }
+
+    /// The model and the provider that answer.
+    pub(crate) fn note_server(&mut self, model: Option<&str>, provider: Option<&str>) {
+        if self.speaks == UpstreamKind::OpenRouter {
+            self.model = model.map(str::to_owned).or(self.model.take());
+            self.provider = provider.map(str::to_owned).or(self.provider.take());
+        }
+    }
+
     /// The upstream's id of the generation, if it is one: the first that is known counts, and one that is absurdly long is
     /// none.
     pub(crate) fn note_generation(&mut self, id: Option<&str>) {
         let is_id = |id: &&str| !id.is_empty() && id.len() <= GENERATION_ID_BYTES_MAX;
-        if self.generation_id.is_none() {
+        if self.generation_id.is_none() && self.speaks == UpstreamKind::OpenRouter {
             self.generation_id = id.filter(is_id).map(str::to_owned);
         }
     }
@@ -84,8 +104,23 @@ impl Meter {
         match &self.usage {
             Reading::Nothing => Metered::Missing,
             Reading::Unreadable => Metered::Unreadable,
-            Reading::Report(report) => metered(report),
+            Reading::Report(report) => match self.speaks {
+                UpstreamKind::OpenRouter => metered(report),
+                UpstreamKind::Compatible => metered_by_tokens(report),
+            },
         }
+    }
+}
+
+/// The usage of a compatible server, priced by its tokens, whatever else it says. Every prompt has some.
+fn metered_by_tokens(report: &UsageReport) -> Metered {
+    match (report.prompt_tokens, report.completion_tokens) {
+        (Some(1..), Some(_)) => Metered::Usage(Usage {
+            tokens: tokens(report),
+            reported_cost: None,
+            inference: Inference::Credits,
+        }),
+        _ => Metered::Missing,
     }
 }
 
@@ -197,6 +232,38 @@ mod tests {
             meter.finish(Ending::ClientGone),
             Metered::Usage(_)
         ));
+    }
+
+    #[test]
+    fn a_server_is_metered_by_tokens_and_known_by_our_names() {
+        let of_server = |usage: &str| {
+            let mut meter = Meter::of_server("our/model");
+            meter.note_server(Some("gpt-x"), Some("someone"));
+            meter.note_generation(Some("chatcmpl-1"));
+            meter.read(usage, Finality::Final);
+            assert_eq!(meter.model.as_deref(), Some("our/model"));
+            assert_eq!((&meter.provider, &meter.generation_id), (&None, &None));
+            meter.finish(Ending::Complete)
+        };
+        let metered = of_server(
+            r#"{"prompt_tokens":10,"completion_tokens":0,"cost":-5,"is_byok":true,"prompt_tokens_details":{"cached_tokens":4}}"#,
+        );
+        let Metered::Usage(usage) = metered else {
+            panic!("{metered:?}")
+        };
+        assert_eq!(
+            (usage.reported_cost, usage.inference),
+            (None, Inference::Credits)
+        );
+        assert_eq!((usage.tokens.prompt, usage.tokens.cached), (10, 4));
+        for usage in [
+            "{}",
+            r#"{"cost":1}"#,
+            r#"{"prompt_tokens":10}"#,
+            r#"{"prompt_tokens":0,"completion_tokens":0}"#,
+        ] {
+            assert_eq!(of_server(usage), Metered::Missing, "{usage}");
+        }
     }
 
     #[test]

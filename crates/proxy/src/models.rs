@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use crate::body::AnswerBody;
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::gateway::Gateway;
+use crate::offers::cheapest_cost_share;
 use crate::problem::Problem;
 use crate::route::Surface;
 use crate::wanted::access_of;
@@ -162,7 +163,7 @@ fn client_prices<'a>(
     let rule = snapshot.plan.rule_for(&entry.prices.id);
     ClientPrices {
         rule,
-        share: rule.price_share(gateway.masters.load().cheapest_cost_share()),
+        share: rule.price_share(cheapest_cost_share(&gateway.masters.load(), entry)),
     }
 }
 

@@ -50,6 +50,8 @@ pub enum Problem {
     MissingModel,
     /// The model is not on sale.
     UnknownModel(String),
+    /// Nobody who has the models does what the request asks for beside.
+    NotServable,
     /// The key may not use the model.
     ModelNotAllowed(String),
     /// The plan does not include something that raises the cost.
@@ -252,7 +254,7 @@ impl Problem {
                 LimitKind::Tokens => Refusal::TokenRate,
                 LimitKind::Concurrency => Refusal::Concurrency,
             },
-            Self::UnknownModel(_) => Refusal::ModelNotFound,
+            Self::UnknownModel(_) | Self::NotServable => Refusal::ModelNotFound,
             Self::ModelNotAllowed(_) => Refusal::ModelNotAllowed,
             Self::NotInPlan(_) => Refusal::NotInPlan,
             Self::BodyTooLarge { .. } => Refusal::BodyTooLarge,
@@ -433,6 +435,13 @@ impl Problem {
                 ),
             )
             .about("model"),
+            Self::NotServable => bad(
+                StatusCode::NOT_FOUND,
+                "no_endpoint",
+                "No upstream that has this model supports all that the request asks for: leave out plugins, server tools, \
+                 transforms, suffixes of the model's name and restrictions in 'provider', prices among them."
+                    .to_owned(),
+            ),
             Self::ModelNotAllowed(model) => Told::new(
                 StatusCode::FORBIDDEN,
                 "permission_error",

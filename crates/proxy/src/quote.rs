@@ -17,6 +17,7 @@ use crate::answer_headers::Left;
 use crate::body::AnswerBody;
 use crate::gateway::Gateway;
 use crate::models::json_answer;
+use crate::offers::cheapest_cost_share;
 use crate::problem::Problem;
 use crate::read_body::read_body;
 use crate::wanted::Wanted;
@@ -80,7 +81,7 @@ pub(crate) async fn quote(
     let (wanted, hold) = admit::look(gateway, snapshot, &request).await;
     let wanted = wanted.unwrap_or_default();
     let left = Left::of(gateway, &snapshot.budgets);
-    let cost_share = gateway.masters.load().cheapest_cost_share();
+    let masters = gateway.masters.load();
     let held = hold.as_ref().ok();
     let quote = Quote {
         object: "quote",
@@ -92,7 +93,7 @@ pub(crate) async fn quote(
             .iter()
             .map(|wanted| ModelQuote {
                 model: &wanted.entry.prices.id,
-                prices: prices(wanted, cost_share),
+                prices: prices(wanted, cheapest_cost_share(&masters, &wanted.entry)),
             })
             .collect(),
         balance: left.balance.map(|amount| amount.to_string()),

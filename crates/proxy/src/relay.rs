@@ -29,6 +29,9 @@ use crate::wire::sse::{self, EventSplitter, Frame, Kind, Position};
 /// A comment that keeps the connection alive; readers ignore it.
 const HEARTBEAT: Bytes = Bytes::from_static(b": AIROUTER PROCESSING\n\n");
 
+/// As what a plan names compatible servers among providers.
+const COMPATIBLE: &str = "compatible";
+
 /// How the client wants its stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
@@ -296,7 +299,11 @@ impl Active {
     /// Cancels the upstream or reads on, by the plan's policy; then settles.
     async fn client_gone(mut self: Box<Self>) {
         let before = self.received;
-        let provider = self.session.meter.provider.as_deref().unwrap_or_default();
+        let provider = match &self.session.suited {
+            // It tells its usage at the end: what is cancelled is a loss.
+            Some(_) => COMPATIBLE,
+            None => self.session.meter.provider.as_deref().unwrap_or_default(),
+        };
         let policy = &self.session.plan.policy.disconnect;
         let how = match policy.decide(provider, hanging_up(provider)) {
             OnDisconnect::Cancel => Abandonment::Cancelled,

@@ -24,6 +24,7 @@ use crate::leases::Holds;
 use crate::masters::OnMaster;
 use crate::meter::{Meter, Metered};
 use crate::metrics::{Alarm, Counted};
+use crate::offers::{Servers, Suited};
 use crate::problem::Problem;
 use crate::report::{Moments, Report, micros};
 use crate::resolver::Unsettled;
@@ -53,6 +54,10 @@ pub(crate) struct Session {
     pub(crate) rate: Admission,
     pub(crate) place: Place,
     pub(crate) on: Option<OnMaster>,
+    /// Who may serve it.
+    pub(crate) servers: Arc<Servers>,
+    /// Set when a compatible server was asked last.
+    pub(crate) suited: Option<Arc<Suited>>,
     pub(crate) counted: Counted,
     /// The key that it came with.
     pub(crate) key: Option<HeldKey>,
@@ -88,15 +93,24 @@ impl Session {
 
     /// What the client is told that serves, where that is not the upstream's name.
     pub(crate) fn shown_model(&self) -> Option<ShownModel> {
+        if let Some(suited) = &self.suited {
+            return Some(ShownModel::new(&suited.shown_as));
+        }
         let served = self.meter.model.as_deref();
         self.facts().shown_model(served).map(ShownModel::new)
     }
 
-    /// A problem as it is told to the client: where that used an alias, without the upstream's words, which may name the
-    /// model behind it.
+    /// A problem as it is told to the client: where that used an alias, or a compatible server knows the model by another
+    /// name, without the upstream's words, which may name the model behind it.
     pub(crate) fn told(&self, problem: Problem) -> Problem {
+        let has_other_name = |suited: &Arc<Suited>| {
+            let upstream_model = &suited.offer.served_as.upstream_model;
+            *upstream_model != suited.shown_as
+        };
+        let is_secret =
+            !self.facts().names.is_empty() || self.suited.as_ref().is_some_and(has_other_name);
         match problem {
-            Problem::Rejected { status, .. } if !self.facts().names.is_empty() => {
+            Problem::Rejected { status, .. } if is_secret => {
                 let message = UNTOLD_REJECTION.to_owned();
                 Problem::Rejected { status, message }
             }
@@ -105,9 +119,13 @@ impl Session {
     }
 
     /// An attempt at a master account begins.
-    pub(crate) fn begin_attempt(&mut self, on: OnMaster) {
+    pub(crate) fn begin_attempt(&mut self, on: OnMaster, suited: Option<Arc<Suited>>) {
         self.on = Some(on);
-        self.meter = Meter::default();
+        self.meter = match &suited {
+            Some(suited) => Meter::of_server(&suited.offer.prices.id),
+            None => Meter::default(),
+        };
+        self.suited = suited;
         self.moments.sent = Some(Instant::now());
         self.note_served();
     }
@@ -143,6 +161,7 @@ impl Session {
             Metered::Missing => {
                 if ending == Ending::Complete {
                     self.gateway.metrics.alarm(Alarm::UsageMissing);
+                    self.tell_of_missing_usage();
                 }
                 None
             }
@@ -158,11 +177,25 @@ impl Session {
         }
     }
 
+    /// What a compatible server does not report is lost: nobody can be asked for it later.
+    fn tell_of_missing_usage(&self) {
+        if let (Some(_), Some(on)) = (&self.suited, &self.on) {
+            tracing::warn!(
+                request = %self.id(),
+                master_account = on.master.name,
+                "a compatible server reports no usage: its answer is free for the client, and a loss"
+            );
+        }
+    }
+
     fn price(&self, usage: &Usage) -> Option<Priced> {
         let on = self.on.as_ref()?;
         let served = self.meter.model.as_deref();
         let served = served.and_then(|id| self.catalog.get(id));
-        let model = served.map_or(&self.entry.prices, |entry| &entry.prices);
+        let model = match &self.suited {
+            Some(suited) => &suited.offer.prices,
+            None => served.map_or(&self.entry.prices, |entry| &entry.prices),
+        };
         let facts = self.facts();
         let at = facts.admitted_at;
         let terms = Terms {
@@ -212,6 +245,9 @@ impl Session {
         }
         let mut request = self.running.facts().clone();
         request.rule = request.rule_for(served.model.as_deref()).clone();
+        if let Some(suited) = &self.suited {
+            request.model_pricing = Some(suited.offer.prices.version);
+        }
         let event = UsageEvent {
             request,
             served,

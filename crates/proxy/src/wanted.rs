@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use airouter_billing::cost_raising::{CostRaisingKind, CostRaisingUse};
 use airouter_billing::event::{ModelName, ModelRule};
-use airouter_billing::hold::Candidate;
 use airouter_billing::model_id::Modifier;
 use airouter_billing::plan::{NotInPlan, PriceRule};
 use airouter_billing::sale::{ChosenModel, NotForSale};
 use airouter_billing::{ModelAccess, Nanos};
 use airouter_store::clients::KeySnapshot;
 
-use crate::catalog::{Catalog, CatalogEntry};
+use crate::catalog::{Catalog, CatalogEntry, SoldBy};
 use crate::gateway::Settings;
 use crate::problem::Problem;
 use crate::wire::fields::RequestError;
@@ -28,12 +27,14 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// As the hold sees it.
-    pub(crate) fn as_candidate(&self) -> Candidate<'_> {
-        Candidate {
-            model: &self.entry.prices,
-            rule: &self.rule,
-        }
+    /// The modifier that the name came with.
+    pub(crate) fn modifier(&self) -> Option<Modifier> {
+        self.chosen.modifier
+    }
+
+    /// What the client calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -164,16 +165,20 @@ pub(crate) fn names(wanted: &[Wanted]) -> Vec<ModelName> {
         .collect()
 }
 
-/// The ids to ask the upstream for, where these are not what the client's own body says.
+/// The ids to ask OpenRouter for, where these are not what the client's own body says. It would refuse one that it does
+/// not know.
 pub(crate) fn asked_instead<'w>(
     request: &ChatRequest<'_>,
     wanted: &'w [Wanted],
 ) -> Option<Vec<&'w str>> {
     let names_a_model = request.model.is_some() || !request.models.is_empty();
     let has_alias = wanted.iter().any(|wanted| wanted.chosen.alias.is_some());
-    (!names_a_model || has_alias).then(|| {
+    let is_known_there = |wanted: &&Wanted| wanted.entry.sold_by == SoldBy::OpenRouter;
+    let all_are_known = wanted.iter().all(|wanted| is_known_there(&wanted));
+    (!names_a_model || has_alias || !all_are_known).then(|| {
         wanted
             .iter()
+            .filter(is_known_there)
             .map(|wanted| wanted.chosen.asked_as.as_str())
             .collect()
     })

@@ -7,6 +7,7 @@
 pub mod answer;
 mod choices;
 pub mod chunk;
+pub mod compatible;
 pub mod cost_raising;
 pub mod decode;
 pub mod fields;

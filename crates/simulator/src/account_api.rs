@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The body of an answer of the account API; `None` when the account never answers.
-pub(crate) type AccountAnswer = Result<Option<String>, ApiError>;
+pub(crate) type AccountAnswer = Result<Option<Bytes>, ApiError>;
 
 /// A JSON answer with status 200.
 pub(crate) fn json_response(body: impl Into<bytes::Bytes>) -> Response<SimulatedBody> {
@@ -44,7 +45,7 @@ fn authenticate(
 ) -> Result<Option<(KeyKind, Arc<str>)>, ApiError> {
     let books = shared.books();
     let (kind, key, account) = books
-        .account(bearer(headers)?)
+        .account(bearer(headers, shared.speaks)?)
         .ok_or_else(ApiError::unauthorized)?;
     match account.state {
         AccountState::Hanging => Ok(None),
@@ -54,6 +55,11 @@ fn authenticate(
             None => Ok(Some((kind, key))),
         },
     }
+}
+
+/// `GET /models` of a compatible server, which wants a key.
+pub(crate) fn models(shared: &Shared, headers: &HeaderMap) -> AccountAnswer {
+    Ok(authenticate(shared, headers)?.map(|_| shared.models.clone()))
 }
 
 /// `GET /credits`: management keys only.
@@ -66,10 +72,10 @@ pub(crate) fn credits(shared: &Shared, headers: &HeaderMap) -> AccountAnswer {
     }
     let books = shared.books();
     let (_, _, account) = books.account(&key).ok_or_else(ApiError::unauthorized)?;
-    Ok(Some(format!(
+    Ok(Some(Bytes::from(format!(
         "{{\"data\":{{\"total_credits\":{},\"total_usage\":{}}}}}",
         account.credit, account.billed
-    )))
+    ))))
 }
 
 /// `GET /key`: the key itself, without a limit of its own.
@@ -87,7 +93,7 @@ pub(crate) fn key(shared: &Shared, headers: &HeaderMap) -> AccountAnswer {
         account.charged_since(today + 1 - civil(today).2),
     );
     let management = kind == KeyKind::Management;
-    Ok(Some(format!(
+    Ok(Some(Bytes::from(format!(
         "{{\"data\":{{\"label\":\"sk-or-v1-sim...ted\",\"limit\":null,\"limit_remaining\":null,\"limit_reset\":null,\
          \"include_byok_in_limit\":false,\"usage\":{used},\"usage_daily\":{},\"usage_weekly\":{},\
          \"usage_monthly\":{},\"byok_usage\":{byok},\"byok_usage_daily\":{},\"byok_usage_weekly\":{},\
@@ -95,7 +101,7 @@ pub(crate) fn key(shared: &Shared, headers: &HeaderMap) -> AccountAnswer {
          \"is_provisioning_key\":{management},\"creator_user_id\":\"{USER_ID}\",\
          \"rate_limit\":{{\"requests\":-1,\"interval\":\"10s\",\"note\":\"deprecated\"}}}}}}",
         daily.cost, weekly.cost, monthly.cost, daily.provider, weekly.provider, monthly.provider
-    )))
+    ))))
 }
 
 /// Days since 1970: 1970-01-01 was a Thursday.
@@ -128,7 +134,7 @@ pub(crate) fn activity(shared: &Shared, headers: &HeaderMap, query: Option<&str>
     let (_, _, account) = books.account(&key).ok_or_else(ApiError::unauthorized)?;
     let rows: Vec<ActivityRow<'_>> = rows_of(account).filter(|row| is_told(row.key)).collect();
     serde_json::to_string(&Envelope { data: rows })
-        .map(Some)
+        .map(|text| Some(Bytes::from(text)))
         .map_err(|_| ApiError::server())
 }
 
@@ -210,7 +216,7 @@ pub(crate) fn generation(
     serde_json::to_string(&Envelope {
         data: Record::of(id, row, books.settings.generation_cost),
     })
-    .map(Some)
+    .map(|record| Some(record.into()))
     .map_err(|_| ApiError::server())
 }
 

@@ -14,6 +14,7 @@ use crate::{
     money::Picodollars,
     request::{ChatRequest, MaximumPrice},
     schema,
+    speaks::{self, Speaks},
     tariff::{self, Charge, Tariff, Tokens, WEB_SEARCH},
 };
 
@@ -37,6 +38,9 @@ pub(crate) enum Content {
 /// One answer, complete, before it is put into bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
+    pub(crate) speaks: Speaks,
+    /// Whether a stream tells its usage.
+    pub(crate) tells_usage: bool,
     pub(crate) id: String,
     /// Unix seconds.
     pub(crate) created: u64,
@@ -69,18 +73,21 @@ impl Served {
 }
 
 /// Finds the model: the first one of those wanted that exists.
-pub(crate) fn choose_model(request: &ChatRequest<'_>) -> Result<Served, ApiError> {
+pub(crate) fn choose_model(request: &ChatRequest<'_>, speaks: Speaks) -> Result<Served, ApiError> {
+    let find = |id: &str| catalog::find(speaks, id);
     let Some(first) = request.wanted().next() else {
         return Err(ApiError::bad_request("No models provided"));
     };
     let requested = request
         .wanted()
-        .find_map(catalog::find)
-        .ok_or_else(|| ApiError::bad_request(format!("{first} is not a valid model ID")))?;
-    let routed = requested
-        .routes_to
-        .and_then(catalog::find)
-        .unwrap_or(requested);
+        .find_map(find)
+        .ok_or_else(|| match speaks {
+            Speaks::OpenRouter => ApiError::bad_request(format!("{first} is not a valid model ID")),
+            Speaks::Compatible => {
+                ApiError::not_found(format!("The model `{first}` does not exist"))
+            }
+        })?;
+    let routed = requested.routes_to.and_then(find).unwrap_or(requested);
     Ok(match &request.x_sim.model {
         None => Served {
             requested,
@@ -91,7 +98,7 @@ pub(crate) fn choose_model(request: &ChatRequest<'_>) -> Result<Served, ApiError
         Some(name) => Served {
             requested,
             routed,
-            priced: catalog::find(name).unwrap_or(routed),
+            priced: find(name).unwrap_or(routed),
             name: Cow::Owned(name.clone()),
         },
     })
@@ -103,9 +110,10 @@ pub(crate) fn plan(
     served: &Served,
     admission: &Admission,
     body_bytes: usize,
-    id: String,
+    (id, speaks): (String, Speaks),
 ) -> Result<Answer, ApiError> {
     check_messages(request)?;
+    check_limit_field(request, served.requested)?;
     check_maximum_price(request, served.routed)?;
     let directives = &request.x_sim;
     let mut tokens = Tokens {
@@ -123,7 +131,7 @@ pub(crate) fn plan(
     check_credit(request, served, admission, &tariff, &tokens)?;
 
     let limit = match served.requested.output_limit {
-        OutputLimit::Supported => request.output_limit(),
+        OutputLimit::Supported | OutputLimit::CompletionTokensOnly => request.output_limit(),
         OutputLimit::Ignored => None,
     };
     let (content, finish_reason) = content(request, limit, &mut tokens)?;
@@ -137,7 +145,10 @@ pub(crate) fn plan(
         true => catalog::on_cancel(&provider),
         false => OnCancel::RunsOn,
     };
+    let tells_usage = speaks == Speaks::OpenRouter || speaks::wants_usage(request.stream_options);
     Ok(Answer {
+        speaks,
+        tells_usage,
         id,
         created: admission.started_at / 1_000_000,
         model: served.name.clone(),
@@ -164,6 +175,16 @@ fn check_messages(request: &ChatRequest<'_>) -> Result<(), ApiError> {
     }
     if request.output_limit() == Some(0) {
         return Err(ApiError::bad_request("max_tokens must be at least 1"));
+    }
+    Ok(())
+}
+
+/// OpenAI's reasoning models refuse `max_tokens`.
+fn check_limit_field(request: &ChatRequest<'_>, model: &Model) -> Result<(), ApiError> {
+    if model.output_limit == OutputLimit::CompletionTokensOnly && request.max_tokens.is_some() {
+        return Err(ApiError::bad_request(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        ));
     }
     Ok(())
 }

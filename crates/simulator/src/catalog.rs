@@ -1,8 +1,12 @@
 //! The models that the simulated upstream sells: the table, and how it is listed by `GET /models`.
 
+mod compatible;
+
+use compatible::COMPATIBLE_MODELS;
 use serde_json::{Map, Value, json};
 
 use crate::money::Picodollars;
+use crate::speaks::Speaks;
 
 /// What stands under a price's key in the model list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,8 @@ pub(crate) struct Override {
 pub(crate) enum OutputLimit {
     /// `max_tokens` works.
     Supported,
+    /// Only `max_completion_tokens` works.
+    CompletionTokensOnly,
     /// `max_tokens` is not among the supported parameters, and is ignored.
     Ignored,
 }
@@ -268,6 +274,14 @@ pub(crate) static MODELS: &[Model] = &[
     },
 ];
 
+/// Everything that is sold.
+fn models(speaks: Speaks) -> &'static [Model] {
+    match speaks {
+        Speaks::OpenRouter => MODELS,
+        Speaks::Compatible => COMPATIBLE_MODELS,
+    }
+}
+
 /// Request modifiers that may follow any model id and stand in no list.
 const MODIFIERS: [&str; 4] = [":nitro", ":floor", ":exacto", ":online"];
 
@@ -317,9 +331,12 @@ pub(crate) fn on_cancel(provider: &str) -> OnCancel {
     }
 }
 
-/// The model of an id: exact, else without a request modifier.
-pub(crate) fn find(id: &str) -> Option<&'static Model> {
-    let exact = |id: &str| MODELS.iter().find(|model| model.id == id);
+/// The model of an id: exact, else (at OpenRouter) without a request modifier.
+pub(crate) fn find(speaks: Speaks, id: &str) -> Option<&'static Model> {
+    let exact = |id: &str| models(speaks).iter().find(|model| model.id == id);
+    if speaks == Speaks::Compatible {
+        return exact(id);
+    }
     exact(id).or_else(|| {
         MODIFIERS
             .iter()
@@ -328,8 +345,11 @@ pub(crate) fn find(id: &str) -> Option<&'static Model> {
 }
 
 /// The body of `GET /models`.
-pub(crate) fn listing() -> Value {
-    let data: Vec<Value> = MODELS.iter().map(listed).collect();
+pub(crate) fn listing(speaks: Speaks) -> Value {
+    let data: Vec<Value> = models(speaks).iter().map(listed).collect();
+    if speaks == Speaks::Compatible {
+        return json!({ "object": "list", "data": data });
+    }
     json!({ "total_count": data.len(), "data": data, "links": { "next": null } })
 }
 
@@ -364,6 +384,9 @@ fn listed(model: &Model) -> Value {
         "reasoning",
         "include_reasoning",
     ];
+    if model.output_limit == OutputLimit::CompletionTokensOnly {
+        parameters.push("max_completion_tokens");
+    }
     if model.output_limit == OutputLimit::Supported {
         parameters.push("max_tokens");
     }
@@ -402,15 +425,21 @@ mod tests {
 
     #[test]
     fn modifiers_find_the_base_and_variants_are_models_of_their_own() {
-        assert_eq!(find("sim/small:nitro").map(|m| m.id), Some("sim/small"));
-        assert_eq!(find("sim/small:free").map(|m| m.id), Some("sim/small:free"));
-        assert!(find("sim/large:free").is_none());
-        assert!(find("nobody/nothing").is_none());
+        assert_eq!(
+            find(Speaks::OpenRouter, "sim/small:nitro").map(|m| m.id),
+            Some("sim/small")
+        );
+        assert_eq!(
+            find(Speaks::OpenRouter, "sim/small:free").map(|m| m.id),
+            Some("sim/small:free")
+        );
+        assert!(find(Speaks::OpenRouter, "sim/large:free").is_none());
+        assert!(find(Speaks::OpenRouter, "nobody/nothing").is_none());
     }
 
     #[test]
     fn the_listing_has_every_kind_of_price() {
-        let listing = listing();
+        let listing = listing(Speaks::OpenRouter);
         let pricing = |id: &str| {
             let data = listing["data"].as_array().unwrap();
             data.iter().find(|m| m["id"] == id).unwrap()["pricing"].clone()

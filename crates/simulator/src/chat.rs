@@ -18,6 +18,7 @@ use crate::{
     meter::{self, Bill, FailedOutput, Meter},
     request::ChatRequest,
     shared::Shared,
+    speaks::{Speaks, check_fields},
 };
 
 /// The largest body that is read.
@@ -50,10 +51,13 @@ const NOTABLE_HEADERS: [&str; 16] = [
 #[error("the simulated upstream closes the connection")]
 pub(crate) struct Closed;
 
-/// The bearer key of a request.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
-    headers
-        .get(header::AUTHORIZATION)
+/// The bearer key of a request; a compatible server may have an account for those without.
+pub(crate) fn bearer(headers: &HeaderMap, speaks: Speaks) -> Result<&str, ApiError> {
+    let authorization = headers.get(header::AUTHORIZATION);
+    if authorization.is_none() && speaks == Speaks::Compatible {
+        return Ok("");
+    }
+    authorization
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or_else(ApiError::no_credentials)
@@ -68,18 +72,18 @@ pub(crate) async fn answer(
     let body = match Limited::new(body, MAXIMUM_BODY_BYTES).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return Ok(ApiError::too_large().response());
+            return Ok(ApiError::too_large().response(shared.speaks));
         }
         Err(_) => return Err(Closed),
     };
     let parsed: Result<ChatRequest<'_>, serde_json::Error> = serde_json::from_slice(&body);
-    let opened = bearer(&parts.headers).and_then(|key| {
+    let opened = bearer(&parts.headers, shared.speaks).and_then(|key| {
         let opening = opening(parsed.as_ref().ok(), &parts.headers, &body);
         shared.books().open(key, opening, meter::now())
     });
     let admission = match opened {
         Ok(admission) => admission,
-        Err(error) => return Ok(error.response()),
+        Err(error) => return Ok(error.response(shared.speaks)),
     };
     let meter = Meter::new(shared, &admission);
     let call = Call {
@@ -87,6 +91,11 @@ pub(crate) async fn answer(
         admission,
         body_bytes: body.len(),
     };
+    if shared.speaks == Speaks::Compatible
+        && let Err(error) = check_fields(&body)
+    {
+        return Ok(call.refuse(&error, meter));
+    }
     match parsed {
         Ok(request) => call.respond(&request, meter).await,
         Err(error) => Ok(call.refuse(&ApiError::bad_request(error.to_string()), meter)),
@@ -137,8 +146,10 @@ impl Call<'_> {
     /// An error before any output: nothing is billed.
     fn refuse(&self, error: &ApiError, mut meter: Meter) -> Response<SimulatedBody> {
         meter.fail(error.status.as_u16(), FailedOutput::Free);
-        let mut response = error.response();
-        if let Ok(id) = HeaderValue::try_from(self.id()) {
+        let mut response = error.response(self.shared.speaks);
+        if self.shared.speaks == Speaks::OpenRouter
+            && let Ok(id) = HeaderValue::try_from(self.id())
+        {
             response.headers_mut().insert(GENERATION_ID, id);
         }
         response
@@ -156,7 +167,7 @@ impl Call<'_> {
             std::future::pending::<()>().await;
         }
         let directives = &request.x_sim;
-        let served = match answer::choose_model(request) {
+        let served = match answer::choose_model(request, self.shared.speaks) {
             Ok(served) => served,
             Err(error) => return Ok(self.refuse(&error, meter)),
         };
@@ -172,7 +183,7 @@ impl Call<'_> {
             &served,
             &self.admission,
             self.body_bytes,
-            self.id(),
+            (self.id(), self.shared.speaks),
         );
         let answer = match planned {
             Ok(answer) => answer,
@@ -255,7 +266,10 @@ impl Call<'_> {
             false => HeaderValue::from_static("application/json"),
         };
         headers.insert(header::CONTENT_TYPE, content_type);
-        if let Ok(id) = HeaderValue::try_from(self.id()) {
+        let id = HeaderValue::try_from(self.id());
+        if self.shared.speaks == Speaks::OpenRouter
+            && let Ok(id) = id
+        {
             headers.insert(GENERATION_ID, id);
         }
         headers.insert(CF_RAY, HeaderValue::from_static("9a1b2c3d4e5f6789-SIM"));
@@ -336,9 +350,12 @@ fn late(fault: &FaultDirective) -> LateFault {
 
 /// An error inside a 200: the body, or the first event.
 fn in_body(request: &ChatRequest<'_>, answer: &Answer) -> String {
-    let error: Value = ApiError::provider_down(&answer.provider).inner();
+    let error: Value = ApiError::provider_down(&answer.provider).inner(answer.speaks);
     if !request.streamed() {
         return json!({ "error": error, "user_id": USER_ID }).to_string();
+    }
+    if answer.speaks == Speaks::Compatible {
+        return format!("data: {}\n\n", json!({ "error": error }));
     }
     let event = json!({
         "id": answer.id, "object": "chat.completion.chunk", "created": answer.created,

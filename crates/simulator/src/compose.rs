@@ -12,6 +12,7 @@ use crate::{
     meter::{FailedOutput, Meter},
     render::{self, ChunkEnd, ChunkWriter, ErrorPlace},
     script::{ScriptWriter, Section},
+    speaks::Speaks,
 };
 
 /// Chunks into which a request may ask to cut the content.
@@ -58,10 +59,12 @@ pub(crate) fn stream(
 ) -> SimulatedBody {
     let writer = ChunkWriter::new(answer);
     let mut script = ScriptWriter::new(directives);
-    script.send(render::COMMENT, 0);
-    wait_alive(&mut script, first_wait(directives), render::COMMENT);
+    let comment = render::comment(answer.speaks);
+    script.send(comment, 0);
+    wait_alive(&mut script, first_wait(directives), comment);
     let usage = render::usage(answer, directives, &answer.tokens);
-    let usage_at = |mode: UsageMode| (directives.usage == mode).then_some(usage.as_str());
+    let mode = usage_mode(answer, directives);
+    let usage_at = |wanted: UsageMode| (mode == wanted).then_some(usage.as_str());
     let opening = r#"{"role":"assistant","content":""}"#;
     let end = ChunkEnd {
         usage: usage_at(UsageMode::FirstChunk),
@@ -110,7 +113,7 @@ fn strike(script: &mut ScriptWriter, writer: &ChunkWriter, answer: &Answer, faul
             } else {
                 ErrorPlace::Event
             };
-            let error = ApiError::provider_down(&answer.provider).inner();
+            let error = ApiError::provider_down(&answer.provider).inner(answer.speaks);
             script.fail(fault.output);
             script.send(&writer.failure(&error, place), 0);
         }
@@ -123,6 +126,16 @@ fn strike(script: &mut ScriptWriter, writer: &ChunkWriter, answer: &Answer, faul
             script.fail(fault.output);
             script.cut_off();
         }
+    }
+}
+
+/// Where a stream tells its usage: OpenAI's way, a last chunk without choices, and only if it was asked for.
+fn usage_mode(answer: &Answer, directives: &Directives) -> UsageMode {
+    match (answer.speaks, directives.usage) {
+        (Speaks::OpenRouter, mode) => mode,
+        (Speaks::Compatible, _) if !answer.tells_usage => UsageMode::None,
+        (Speaks::Compatible, UsageMode::Normal) => UsageMode::EmptyChoices,
+        (Speaks::Compatible, mode) => mode,
     }
 }
 
@@ -141,7 +154,7 @@ fn send_usage(
         };
         writer.chunk(delta, end)
     };
-    match directives.usage {
+    match usage_mode(answer, directives) {
         UsageMode::None | UsageMode::FirstChunk | UsageMode::FinishChunk => {}
         UsageMode::Normal | UsageMode::NullCost | UsageMode::ZeroCost => {
             script.send(&repeated(usage), 0);
@@ -295,7 +308,7 @@ pub(crate) fn whole(
 ) -> SimulatedBody {
     let failure = fault
         .filter(|fault| fault.kind == Fault::InChoice)
-        .map(|_| ApiError::provider_down(&answer.provider).inner());
+        .map(|_| ApiError::provider_down(&answer.provider).inner(answer.speaks));
     // What is not billed is not reported as billed either.
     let is_free = fault
         .is_some_and(|fault| fault.kind == Fault::InChoice && fault.output == FailedOutput::Free);

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::body::SimulatedBody;
+use crate::{body::SimulatedBody, speaks::Speaks};
 
 /// The account's id, which stands in real errors and must never reach a proxy's clients.
 pub(crate) const USER_ID: &str = "user_2SimulatedReseller";
@@ -112,6 +112,10 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn unknown_field(name: &str) -> Self {
+        Self::bad_request(format!("Unrecognized request argument supplied: {name}"))
+    }
+
     pub(crate) fn timeout() -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -177,7 +181,11 @@ impl ApiError {
     }
 
     /// The value of `error` as it stands in bodies and events.
-    pub(crate) fn inner(&self) -> Value {
+    pub(crate) fn inner(&self, speaks: Speaks) -> Value {
+        if speaks == Speaks::Compatible {
+            let (_, kind, code) = self.in_openais_words();
+            return json!({ "message": self.message, "type": kind, "param": null, "code": code });
+        }
         let mut inner = json!({ "message": self.message, "code": self.status.as_u16() });
         if !self.metadata.is_null()
             && let Some(fields) = inner.as_object_mut()
@@ -187,15 +195,40 @@ impl ApiError {
         inner
     }
 
+    /// Status, type and code by which OpenAI's API tells it.
+    fn in_openais_words(&self) -> (StatusCode, &'static str, Option<&'static str>) {
+        let invalid = "invalid_request_error";
+        match self.status {
+            StatusCode::UNAUTHORIZED => (self.status, invalid, Some("invalid_api_key")),
+            StatusCode::PAYMENT_REQUIRED => {
+                let quota = "insufficient_quota";
+                (StatusCode::TOO_MANY_REQUESTS, quota, Some(quota))
+            }
+            StatusCode::FORBIDDEN => (self.status, invalid, None),
+            StatusCode::NOT_FOUND => (self.status, invalid, Some("model_not_found")),
+            StatusCode::TOO_MANY_REQUESTS => (self.status, "requests", Some("rate_limit_exceeded")),
+            status if status.is_client_error() => (status, invalid, None),
+            status => (status, "server_error", None),
+        }
+    }
+
     /// The whole error body.
-    pub(crate) fn body(&self) -> String {
-        json!({ "error": self.inner(), "user_id": USER_ID }).to_string()
+    fn body(&self, speaks: Speaks) -> String {
+        let inner = self.inner(speaks);
+        match speaks {
+            Speaks::OpenRouter => json!({ "error": inner, "user_id": USER_ID }),
+            Speaks::Compatible => json!({ "error": inner }),
+        }
+        .to_string()
     }
 
     /// The answer with its status and headers.
-    pub(crate) fn response(&self) -> Response<SimulatedBody> {
-        let mut response = Response::new(SimulatedBody::whole(self.body()));
-        *response.status_mut() = self.status;
+    pub(crate) fn response(&self, speaks: Speaks) -> Response<SimulatedBody> {
+        let mut response = Response::new(SimulatedBody::whole(self.body(speaks)));
+        *response.status_mut() = match speaks {
+            Speaks::OpenRouter => self.status,
+            Speaks::Compatible => self.in_openais_words().0,
+        };
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -8,6 +8,7 @@ use crate::{
     answer::{Answer, Content},
     directives::{Directives, UsageMode},
     money::Picodollars,
+    speaks::Speaks,
     tariff::Tokens,
 };
 
@@ -16,7 +17,12 @@ pub(crate) const MAXIMUM_WORDS: u64 = 4096;
 /// Bytes with which a request may ask to fill an answer.
 const MAXIMUM_PADDING: usize = 64 * 1024 * 1024;
 /// The comment that keeps connections alive.
-pub(crate) const COMMENT: &[u8] = b": OPENROUTER PROCESSING\n\n";
+pub(crate) const fn comment(speaks: Speaks) -> &'static [u8] {
+    match speaks {
+        Speaks::OpenRouter => b": OPENROUTER PROCESSING\n\n",
+        Speaks::Compatible => b": ping\n\n",
+    }
+}
 /// The end of a stream.
 pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -37,6 +43,9 @@ pub(crate) fn words(tokens: u64) -> String {
 
 /// The `usage` object for these tokens.
 pub(crate) fn usage(answer: &Answer, directives: &Directives, tokens: &Tokens) -> String {
+    if answer.speaks == Speaks::Compatible {
+        return counts(tokens, directives);
+    }
     let charge = answer.charging.charge(tokens);
     let (cost, inference) = match (&directives.byok, &directives.cost, directives.usage) {
         (Some(byok), _, _) => (byok.fee.clone(), byok.upstream.clone()),
@@ -67,6 +76,25 @@ pub(crate) fn usage(answer: &Answer, directives: &Directives, tokens: &Tokens) -
         tokens.cache_write,
         tokens.reasoning,
         tokens.image,
+    )
+}
+
+/// The `usage` object of a compatible server: counts, and what cost it was told to claim.
+fn counts(tokens: &Tokens, directives: &Directives) -> String {
+    let claimed = directives
+        .cost
+        .as_ref()
+        .map_or_else(String::new, |cost| format!(",\"cost\":{cost}"));
+    format!(
+        "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{}{claimed},\
+         \"prompt_tokens_details\":{{\"cached_tokens\":{},\"audio_tokens\":0}},\
+         \"completion_tokens_details\":{{\"reasoning_tokens\":{},\"audio_tokens\":0,\
+         \"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}}}",
+        tokens.prompt,
+        tokens.completion,
+        tokens.prompt + tokens.completion,
+        tokens.cached,
+        tokens.reasoning,
     )
 }
 
@@ -114,20 +142,31 @@ pub(crate) fn completion(
         UsageMode::None => String::new(),
         _ => format!(",\"usage\":{}", usage(answer, directives, &answer.tokens)),
     };
+    let (provider, native_reason) = by_openrouter(answer, finish_reason);
     let written = write!(
         body,
-        "{{\"id\":\"{}\",\"provider\":{},\"model\":{},\"object\":\"chat.completion\",\"created\":{},\
+        "{{\"id\":\"{}\",{provider}\"model\":{},\"object\":\"chat.completion\",\"created\":{},\
          \"choices\":[{{{error}\"logprobs\":null,\"finish_reason\":\"{finish_reason}\",\
-         \"native_finish_reason\":\"{finish_reason}\",\"index\":0,\"message\":{}}}],\
+         {native_reason}\"index\":0,\"message\":{}}}],\
          \"system_fingerprint\":null,\"service_tier\":null{usage}}}",
         answer.id,
-        quoted(&answer.provider),
         quoted(&answer.model),
         answer.created,
         message(answer, directives),
     );
     debug_assert!(written.is_ok(), "a vector takes every byte");
     body
+}
+
+/// The members that only OpenRouter's answers have: who provides, and the provider's own finish reason.
+fn by_openrouter(answer: &Answer, finish_reason: &str) -> (String, String) {
+    match answer.speaks {
+        Speaks::OpenRouter => (
+            format!("\"provider\":{},", quoted(&answer.provider)),
+            format!("\"native_finish_reason\":\"{finish_reason}\","),
+        ),
+        Speaks::Compatible => (String::new(), String::new()),
+    }
 }
 
 fn message(answer: &Answer, directives: &Directives) -> String {
@@ -145,6 +184,11 @@ fn message(answer: &Answer, directives: &Directives) -> String {
             ("null".to_owned(), format!(",\"tool_calls\":{call}"))
         }
     };
+    if answer.speaks == Speaks::Compatible {
+        return format!(
+            "{{\"role\":\"assistant\",\"content\":{content},\"refusal\":null,\"annotations\":[]{calls}}}"
+        );
+    }
     let reasoning = match answer.tokens.reasoning {
         0 => "\"reasoning\":null".to_owned(),
         tokens => {
@@ -181,19 +225,23 @@ pub(crate) struct ChunkEnd<'a> {
 #[derive(Debug)]
 pub(crate) struct ChunkWriter {
     head: String,
+    speaks: Speaks,
 }
 
 impl ChunkWriter {
     pub(crate) fn new(answer: &Answer) -> Self {
+        let (provider, _) = by_openrouter(answer, "");
         let head = format!(
-            "data: {{\"id\":\"{}\",\"provider\":{},\"model\":{},\"object\":\"chat.completion.chunk\",\"created\":{},\
+            "data: {{\"id\":\"{}\",{provider}\"model\":{},\"object\":\"chat.completion.chunk\",\"created\":{},\
              \"choices\":[",
             answer.id,
-            quoted(&answer.provider),
             quoted(&answer.model),
             answer.created,
         );
-        Self { head }
+        Self {
+            head,
+            speaks: answer.speaks,
+        }
     }
 
     /// An event with one choice.
@@ -203,6 +251,11 @@ impl ChunkWriter {
         event.extend_from_slice(b"{\"index\":0,\"delta\":");
         event.extend_from_slice(delta.as_bytes());
         match end.finish_reason {
+            _ if self.speaks == Speaks::Compatible => {
+                let reason = end.finish_reason.map_or_else(|| "null".to_owned(), quoted);
+                let end = format!(",\"logprobs\":null,\"finish_reason\":{reason}}}]");
+                event.extend_from_slice(end.as_bytes());
+            }
             None => event.extend_from_slice(
                 b",\"finish_reason\":null,\"native_finish_reason\":null,\"logprobs\":null}]",
             ),

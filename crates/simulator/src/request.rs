@@ -17,6 +17,7 @@ pub(crate) struct ChatRequest<'a> {
     pub(crate) models: Vec<String>,
     pub(crate) messages: Option<&'a RawValue>,
     pub(crate) stream: Option<bool>,
+    pub(crate) stream_options: Option<&'a RawValue>,
     pub(crate) max_tokens: Option<u64>,
     pub(crate) max_completion_tokens: Option<u64>,
     pub(crate) tools: Option<&'a RawValue>,
@@ -78,6 +79,7 @@ enum Field {
     Models,
     Messages,
     Stream,
+    StreamOptions,
     MaxTokens,
     MaxCompletionTokens,
     Tools,
@@ -110,6 +112,7 @@ impl<'de> Visitor<'de> for ChatVisitor {
                 }
                 Field::Messages => request.messages = Some(map.next_value()?),
                 Field::Stream => request.stream = map.next_value()?,
+                Field::StreamOptions => request.stream_options = Some(map.next_value()?),
                 Field::MaxTokens => request.max_tokens = map.next_value()?,
                 Field::MaxCompletionTokens => request.max_completion_tokens = map.next_value()?,
                 Field::Tools => request.tools = Some(map.next_value()?),

@@ -15,6 +15,7 @@ use crate::{
     listener::Listening,
     money::Picodollars,
     shared::Shared,
+    speaks::Speaks,
 };
 
 /// The master key that is accepted unless others are set.
@@ -27,7 +28,9 @@ pub const DEFAULT_MANAGEMENT_KEY: &str = "sk-or-v1-simulated-management";
 pub struct SimulatorConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Accepted inference keys; each is an account of its own.
+    /// What it speaks.
+    pub speaks: Speaks,
+    /// Accepted inference keys (an empty one: requests without a key); each is an account of its own.
     pub master_keys: Vec<String>,
     /// Management keys: the n-th belongs to the n-th master key's account. They alone may read `/credits` and
     /// `/activity`.
@@ -48,6 +51,7 @@ impl Default for SimulatorConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            speaks: Speaks::OpenRouter,
             master_keys: vec![DEFAULT_MASTER_KEY.to_owned()],
             management_keys: vec![DEFAULT_MANAGEMENT_KEY.to_owned()],
             credit: Picodollars::of_units(1_000_000, 1_000_000_000_000),
@@ -76,7 +80,7 @@ impl Simulator {
     /// # Errors
     /// When the address can't be bound.
     pub async fn start(config: SimulatorConfig) -> io::Result<RunningSimulator> {
-        let shared = Arc::new(Shared::new(Beginning {
+        let beginning = Beginning {
             master_keys: config.master_keys,
             management_keys: config.management_keys,
             credit: config.credit,
@@ -87,7 +91,8 @@ impl Simulator {
                 generation_delay_after_abort_ms: config.generation_delay_after_abort_ms,
                 generation_cost: RecordedCost::Told,
             },
-        }));
+        };
+        let shared = Arc::new(Shared::new(config.speaks, beginning));
         let for_requests = Arc::clone(&shared);
         let service = service_fn(move |request| {
             let shared = Arc::clone(&for_requests);
@@ -110,7 +115,8 @@ impl RunningSimulator {
     /// What to set as `OPENROUTER_BASE_URL`.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("http://{}/api/v1", self.listening.address)
+        let path = self.shared.speaks.base_path();
+        format!("http://{}{path}", self.listening.address)
     }
 
     /// Everything billed since the start or the last reset. A stream that is cancelled at a provider which runs on is
@@ -136,22 +142,29 @@ async fn route(
         return Ok(control::answer(shared, &control, request).await);
     }
     let (headers, query) = (request.headers(), request.uri().query());
-    let answer = match (request.method(), path) {
-        (&Method::POST, "/api/v1/chat/completions") => return chat::answer(shared, request).await,
-        (&Method::GET, "/api/v1/models") => return Ok(json_response(shared.models.clone())),
-        (&Method::GET, "/api/v1/credits") => account_api::credits(shared, headers),
-        (&Method::GET, "/api/v1/key") => account_api::key(shared, headers),
-        (&Method::GET, "/api/v1/activity") => account_api::activity(shared, headers, query),
-        (&Method::GET, "/api/v1/generation") => account_api::generation(shared, headers, query),
+    let speaks = shared.speaks;
+    let path = path.strip_prefix(speaks.base_path()).unwrap_or_default();
+    let answer = match (request.method(), path, speaks) {
+        (&Method::POST, "/chat/completions", _) => return chat::answer(shared, request).await,
+        (&Method::GET, "/models", Speaks::Compatible) => account_api::models(shared, headers),
+        (&Method::GET, "/models", _) => Ok(Some(shared.models.clone())),
+        (&Method::GET, "/credits", Speaks::OpenRouter) => account_api::credits(shared, headers),
+        (&Method::GET, "/key", Speaks::OpenRouter) => account_api::key(shared, headers),
+        (&Method::GET, "/activity", Speaks::OpenRouter) => {
+            account_api::activity(shared, headers, query)
+        }
+        (&Method::GET, "/generation", Speaks::OpenRouter) => {
+            account_api::generation(shared, headers, query)
+        }
         _ => Err(ApiError::not_found("Not Found")),
     };
-    Ok(account_response(answer).await)
+    Ok(account_response(answer, speaks).await)
 }
 
-async fn account_response(answer: AccountAnswer) -> Response<SimulatedBody> {
+async fn account_response(answer: AccountAnswer, speaks: Speaks) -> Response<SimulatedBody> {
     match answer {
         Ok(Some(body)) => json_response(body),
         Ok(None) => std::future::pending().await,
-        Err(error) => error.response(),
+        Err(error) => error.response(speaks),
     }
 }

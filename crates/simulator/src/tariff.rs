@@ -152,10 +152,10 @@ pub(crate) fn within(price: Price, units: u64, maximum: Option<Picodollars>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog;
+    use crate::{catalog, speaks::Speaks};
 
     fn cost(model: &str, tokens: Tokens) -> u128 {
-        let model = catalog::find(model).unwrap();
+        let model = catalog::find(Speaks::OpenRouter, model).unwrap();
         Tariff::of(model, tokens.prompt, 0, Picodollars::ZERO)
             .cost(&tokens)
             .get()
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_a_credit_affords_beside_the_prompt() {
-        let model = catalog::find("sim/one-dollar").unwrap();
+        let model = catalog::find(Speaks::OpenRouter, "sim/one-dollar").unwrap();
         let tokens = Tokens {
             prompt: 100,
             ..Tokens::default()

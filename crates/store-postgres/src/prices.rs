@@ -6,7 +6,7 @@ use airouter_billing::ids::ModelPricingId;
 use airouter_billing::price_book::{OutputLimit, Pricing, RawPricing};
 use airouter_billing::{ModelPrices, Timestamp};
 use airouter_store::StoreError;
-use airouter_store::prices::{CatalogModel, ListedModel, Prices};
+use airouter_store::prices::{CatalogModel, ListedModel, PriceProvider, Prices};
 use async_trait::async_trait;
 use sqlx::{Connection as _, PgConnection};
 
@@ -16,12 +16,14 @@ use crate::open::PostgresStore;
 
 struct PricingRow {
     id: i64,
+    provider: String,
     model: String,
     pricing: String,
     context_length: Option<i64>,
     max_completion_tokens: Option<i64>,
     output_limit: String,
     listing: String,
+    served_as: Option<String>,
 }
 
 impl PricingRow {
@@ -29,7 +31,11 @@ impl PricingRow {
         let corrupt = |column| Column::new("model_pricing", column).corrupt(self.id);
         let raw: RawPricing =
             serde_json::from_str(&self.pricing).map_err(|_| corrupt("pricing"))?;
+        let served_as = self.served_as.as_deref().map(serde_json::from_str);
         Ok(CatalogModel {
+            provider: PriceProvider::from_name(&self.provider)
+                .ok_or_else(|| corrupt("provider"))?,
+            served_as: served_as.transpose().map_err(|_| corrupt("served_as"))?,
             prices: ModelPrices {
                 version: ModelPricingId::new(self.id),
                 pricing: Pricing::from_raw(&raw).map_err(|_| corrupt("pricing"))?,
@@ -53,6 +59,7 @@ impl PricingRow {
             && self.max_completion_tokens == listed.max_completion_tokens
             && self.output_limit == listed.output_limit
             && self.listing == listed.model.listing
+            && self.served_as == listed.served_as
     }
 }
 
@@ -63,15 +70,18 @@ struct ListedColumns<'a> {
     context_length: Option<i64>,
     max_completion_tokens: Option<i64>,
     output_limit: &'static str,
+    served_as: Option<String>,
 }
 
 impl<'a> ListedColumns<'a> {
     fn new(model: &'a ListedModel) -> Result<Self, StoreError> {
         Pricing::from_raw(&model.pricing).map_err(|error| StoreError::Refused(Box::new(error)))?;
+        let refused = |error: serde_json::Error| StoreError::Refused(Box::new(error));
+        let served_as = model.served_as.as_ref().map(serde_json::to_string);
         Ok(Self {
             model,
-            pricing: serde_json::to_string(&model.pricing)
-                .map_err(|error| StoreError::Refused(Box::new(error)))?,
+            pricing: serde_json::to_string(&model.pricing).map_err(refused)?,
+            served_as: served_as.transpose().map_err(refused)?,
             context_length: model.context_length.map(count),
             max_completion_tokens: model.max_completion_tokens.map(count),
             output_limit: match model.output_limit {
@@ -86,7 +96,7 @@ impl<'a> ListedColumns<'a> {
 impl Prices for PostgresStore {
     async fn record_models(
         &self,
-        provider: &str,
+        provider: PriceProvider,
         models: &[ListedModel],
         now: Timestamp,
     ) -> Result<usize, StoreError> {
@@ -94,7 +104,8 @@ impl Prices for PostgresStore {
         for model in models {
             listed.insert(model.id.as_str(), ListedColumns::new(model)?);
         }
-        self.on_pool(async |connection| record(connection, provider, listed, now).await)
+        let provider = provider.to_string();
+        self.on_pool(async |connection| record(connection, &provider, listed, now).await)
             .await
     }
 
@@ -103,8 +114,8 @@ impl Prices for PostgresStore {
             .on_pool(async |connection| {
                 sqlx::query_as!(
                     PricingRow,
-                    r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
-                        output_limit, listing::text AS "listing!"
+                    r#"SELECT id, provider, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+                        output_limit, listing::text AS "listing!", served_as::text AS served_as
                     FROM model_pricing WHERE is_active ORDER BY model, provider"#
                 )
                 .fetch_all(connection)
@@ -123,8 +134,8 @@ impl Prices for PostgresStore {
             .on_pool(async |connection| {
                 sqlx::query_as!(
                     PricingRow,
-                    r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
-                        output_limit, listing::text AS "listing!"
+                    r#"SELECT id, provider, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+                        output_limit, listing::text AS "listing!", served_as::text AS served_as
                     FROM model_pricing WHERE id = $1"#,
                     version.get()
                 )
@@ -146,9 +157,9 @@ impl Prices for PostgresStore {
             .on_pool(async |connection| {
                 sqlx::query_as!(
                     PricingRow,
-                    r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
-                        output_limit, listing::text AS "listing!"
-                    FROM model_pricing WHERE model = $1 AND in_force_from <= $2
+                    r#"SELECT id, provider, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+                        output_limit, listing::text AS "listing!", served_as::text AS served_as
+                    FROM model_pricing WHERE provider = 'openrouter' AND model = $1 AND in_force_from <= $2
                     ORDER BY in_force_from DESC, id DESC LIMIT 1"#,
                     model,
                     timestamptz(at)
@@ -177,8 +188,8 @@ async fn record(
         .map_err(failed)?;
     let in_force = sqlx::query_as!(
         PricingRow,
-        r#"SELECT id, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
-            output_limit, listing::text AS "listing!"
+        r#"SELECT id, provider, model, pricing::text AS "pricing!", context_length, max_completion_tokens,
+            output_limit, listing::text AS "listing!", served_as::text AS served_as
         FROM model_pricing WHERE provider = $1 AND is_active"#,
         provider
     )
@@ -234,12 +245,17 @@ async fn insert(
         .iter()
         .map(|columns| columns.max_completion_tokens)
         .collect();
+    let served_as: Vec<Option<&str>> = new
+        .iter()
+        .map(|columns| columns.served_as.as_deref())
+        .collect();
     sqlx::query!(
         "INSERT INTO model_pricing (provider, model, in_force_from, pricing, context_length, max_completion_tokens,
-            output_limit, listing)
-        SELECT $1, model, $2, pricing::json, context_length, max_completion_tokens, output_limit, listing::json
-        FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[])
-            AS listed (model, pricing, context_length, max_completion_tokens, output_limit, listing)
+            output_limit, listing, served_as)
+        SELECT $1, model, $2, pricing::json, context_length, max_completion_tokens, output_limit, listing::json,
+            served_as::json
+        FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[])
+            AS listed (model, pricing, context_length, max_completion_tokens, output_limit, listing, served_as)
         ORDER BY model",
         provider,
         timestamptz(now),
@@ -248,7 +264,8 @@ async fn insert(
         &context_lengths as &[Option<i64>],
         &most_tokens as &[Option<i64>],
         &texts(|columns| columns.output_limit) as &[&str],
-        &texts(|columns| &columns.model.listing) as &[&str]
+        &texts(|columns| &columns.model.listing) as &[&str],
+        &served_as as &[Option<&str>]
     )
     .execute(connection)
     .await

@@ -13,7 +13,7 @@ use airouter_store::conformance::{START, World, new_person};
 use airouter_store::master_accounts::{
     MasterAccounts as _, NewMasterAccount, SealedKey, UpstreamKind,
 };
-use airouter_store::prices::{ListedModel, Prices as _};
+use airouter_store::prices::{ListedModel, PriceProvider, Prices as _};
 use airouter_store::reports::Reports as _;
 use futures_util::future::join_all;
 use rust_decimal::Decimal;
@@ -34,6 +34,7 @@ fn listed(number: usize) -> ListedModel {
         output_limit: OutputLimit::Supported,
         // As the upstream wrote it: order, spaces, escapes, doubled names.
         listing: format!(r#"{{ "name":"\u0000 {number}",  "a": 1.50, "a":2e3 }}"#),
+        served_as: None,
     }
 }
 
@@ -45,7 +46,7 @@ async fn replicas_that_record_the_same_prices_write_them_once() {
     let recorded = join_all(
         replicas
             .iter()
-            .map(|replica| replica.record_models("openrouter", &models, START)),
+            .map(|replica| replica.record_models(PriceProvider::OpenRouter, &models, START)),
     );
     let written: usize = recorded.await.into_iter().map(Result::unwrap).sum();
     assert_eq!(written, models.len());
@@ -166,7 +167,7 @@ async fn what_is_append_only_cannot_be_changed() {
     let database = TestDatabase::new().await;
     let store = database.serve().await;
     store
-        .record_models("openrouter", &[listed(0)], START)
+        .record_models(PriceProvider::OpenRouter, &[listed(0)], START)
         .await
         .unwrap();
     let mut sql = database.sql().await;

@@ -6,7 +6,7 @@ use airouter_billing::ids::ModelPricingId;
 use airouter_billing::price_book::{OutputLimit, Pricing, RawPricing};
 use airouter_billing::{ModelPrices, Timestamp};
 use airouter_store::StoreError;
-use airouter_store::prices::{CatalogModel, ListedModel, Prices};
+use airouter_store::prices::{CatalogModel, ListedModel, PriceProvider, Prices};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
@@ -16,12 +16,14 @@ use crate::open::SqliteStore;
 
 struct PricingRow {
     id: i64,
+    provider: String,
     model: String,
     pricing: String,
     context_length: Option<i64>,
     max_completion_tokens: Option<i64>,
     output_limit: String,
     listing: String,
+    served_as: Option<String>,
 }
 
 impl PricingRow {
@@ -29,7 +31,11 @@ impl PricingRow {
         let corrupt = |column| Column::new("model_pricing", column).corrupt(self.id);
         let raw: RawPricing =
             serde_json::from_str(&self.pricing).map_err(|_| corrupt("pricing"))?;
+        let served_as = self.served_as.as_deref().map(serde_json::from_str);
         Ok(CatalogModel {
+            provider: PriceProvider::from_name(&self.provider)
+                .ok_or_else(|| corrupt("provider"))?,
+            served_as: served_as.transpose().map_err(|_| corrupt("served_as"))?,
             prices: ModelPrices {
                 version: ModelPricingId::new(self.id),
                 pricing: Pricing::from_raw(&raw).map_err(|_| corrupt("pricing"))?,
@@ -53,6 +59,7 @@ impl PricingRow {
             && self.max_completion_tokens == listed.max_completion_tokens
             && self.output_limit == listed.output_limit
             && self.listing == listed.model.listing
+            && self.served_as == listed.served_as
     }
 }
 
@@ -63,15 +70,18 @@ struct ListedColumns<'a> {
     context_length: Option<i64>,
     max_completion_tokens: Option<i64>,
     output_limit: &'static str,
+    served_as: Option<String>,
 }
 
 impl<'a> ListedColumns<'a> {
     fn new(model: &'a ListedModel) -> Result<Self, StoreError> {
         Pricing::from_raw(&model.pricing).map_err(|error| StoreError::Refused(Box::new(error)))?;
+        let refused = |error: serde_json::Error| StoreError::Refused(Box::new(error));
+        let served_as = model.served_as.as_ref().map(serde_json::to_string);
         Ok(Self {
             model,
-            pricing: serde_json::to_string(&model.pricing)
-                .map_err(|error| StoreError::Refused(Box::new(error)))?,
+            pricing: serde_json::to_string(&model.pricing).map_err(refused)?,
+            served_as: served_as.transpose().map_err(refused)?,
             context_length: model.context_length.map(count),
             max_completion_tokens: model.max_completion_tokens.map(count),
             output_limit: match model.output_limit {
@@ -86,7 +96,7 @@ impl<'a> ListedColumns<'a> {
 impl Prices for SqliteStore {
     async fn record_models(
         &self,
-        provider: &str,
+        provider: PriceProvider,
         models: &[ListedModel],
         now: Timestamp,
     ) -> Result<usize, StoreError> {
@@ -94,11 +104,13 @@ impl Prices for SqliteStore {
         for model in models {
             listed.insert(model.id.as_str(), ListedColumns::new(model)?);
         }
+        let provider = provider.to_string();
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
         let in_force = sqlx::query_as!(
             PricingRow,
-            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
+            "SELECT id, provider, model, pricing, context_length, max_completion_tokens, output_limit, listing,
+                served_as
             FROM model_pricing WHERE provider = $1 AND is_active = 1",
             provider
         )
@@ -116,7 +128,7 @@ impl Prices for SqliteStore {
         let mut new: Vec<&ListedColumns<'_>> = listed.values().collect();
         new.sort_by(|left, right| left.model.id.cmp(&right.model.id));
         for columns in &new {
-            insert(&mut transaction, provider, columns, now).await?;
+            insert(&mut transaction, &provider, columns, now).await?;
         }
         transaction.commit().await.map_err(failed)?;
         Ok(new.len())
@@ -125,7 +137,8 @@ impl Prices for SqliteStore {
     async fn catalog(&self) -> Result<Vec<CatalogModel>, StoreError> {
         sqlx::query_as!(
             PricingRow,
-            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
+            "SELECT id, provider, model, pricing, context_length, max_completion_tokens, output_limit, listing,
+                served_as
             FROM model_pricing WHERE is_active = 1 ORDER BY model, provider"
         )
         .fetch_all(&self.readers)
@@ -143,7 +156,8 @@ impl Prices for SqliteStore {
         let id = version.get();
         sqlx::query_as!(
             PricingRow,
-            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
+            "SELECT id, provider, model, pricing, context_length, max_completion_tokens, output_limit, listing,
+                served_as
             FROM model_pricing WHERE id = $1",
             id
         )
@@ -162,8 +176,9 @@ impl Prices for SqliteStore {
         let at = at.as_micros();
         sqlx::query_as!(
             PricingRow,
-            "SELECT id, model, pricing, context_length, max_completion_tokens, output_limit, listing
-            FROM model_pricing WHERE model = $1 AND in_force_from <= $2
+            "SELECT id, provider, model, pricing, context_length, max_completion_tokens, output_limit, listing,
+                served_as
+            FROM model_pricing WHERE provider = 'openrouter' AND model = $1 AND in_force_from <= $2
             ORDER BY in_force_from DESC, id DESC LIMIT 1",
             model,
             at
@@ -193,8 +208,8 @@ async fn insert(
     let in_force_from = now.as_micros();
     sqlx::query!(
         "INSERT INTO model_pricing (provider, model, in_force_from, pricing, context_length, max_completion_tokens,
-            output_limit, listing)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            output_limit, listing, served_as)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         provider,
         columns.model.id,
         in_force_from,
@@ -202,7 +217,8 @@ async fn insert(
         columns.context_length,
         columns.max_completion_tokens,
         columns.output_limit,
-        columns.model.listing
+        columns.model.listing,
+        columns.served_as
     )
     .execute(connection)
     .await

@@ -107,6 +107,7 @@ macro_rules! conformance_tests {
             prices_get_versions
             prices_of_the_past_are_known
             a_model_that_is_gone_is_not_sold
+            servers_have_price_tables_of_their_own
             bad_prices_are_refused
             master_accounts_are_kept_in_order
             a_key_is_of_one_master_account

@@ -8,10 +8,13 @@ use uuid::Uuid;
 use crate::error::StoreError;
 
 /// What an upstream speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamKind {
     /// OpenRouter's API, with its account API beside.
+    #[default]
     OpenRouter,
+    /// OpenAI's chat completions and nothing else: it reports tokens and no cost, and is priced by a table of its own.
+    Compatible,
 }
 
 impl UpstreamKind {
@@ -19,12 +22,13 @@ impl UpstreamKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::OpenRouter => "openrouter",
+            Self::Compatible => "compatible",
         }
     }
 
     /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::OpenRouter]
+        [Self::OpenRouter, Self::Compatible]
             .into_iter()
             .find(|kind| kind.name() == name)
     }
@@ -168,7 +172,7 @@ pub struct MasterAccount {
     pub name: String,
     /// What its upstream speaks.
     pub kind: UpstreamKind,
-    /// The upstream's address, up to `/api/v1`.
+    /// The upstream's address, up to `/api/v1` (a compatible server's: up to `/v1`).
     pub base_url: String,
     /// Its inference keys, in the order in which they were added. Without one it can't serve.
     pub keys: Vec<MasterAccountKey>,
@@ -213,7 +217,7 @@ pub struct NewMasterAccount {
     pub name: String,
     /// What its upstream speaks.
     pub kind: UpstreamKind,
-    /// The upstream's address, up to `/api/v1`.
+    /// The upstream's address, up to `/api/v1` (a compatible server's: up to `/v1`).
     pub base_url: String,
     /// The first inference key, bound to the row of the account.
     pub key: SealedKey,

@@ -55,17 +55,20 @@ class Simulator:
         directory: Path,
         keys: tuple[str, ...] = (MASTER_KEY,),
         management: tuple[str, ...] = (),
+        speaks: str = "openrouter",
         **environment: str,
     ):
-        """`management` are management keys, the n-th of the n-th key's account."""
+        """`management` are management keys, the n-th of the n-th key's account. What `speaks` "compatible" is a plain
+        server with OpenAI's API; an empty key of its is that of requests without one."""
         self.keys = keys
         program = binary("airouter-sim", "AIROUTER_SIM_BIN")
-        command = [str(program), "upstream", "--listen", "127.0.0.1:0", "--keys", ",".join(keys)]
+        command = [str(program), "upstream", "--listen", "127.0.0.1:0", "--keys", ",".join(keys), "--speaks", speaks]
         if management:
             command += ["--management-keys", ",".join(management)]
-        self.child = Child(command, directory / "simulator.log", clean_environment(**environment))
+        log = directory / f"simulator-{speaks}.log"
+        self.child = Child(command, log, clean_environment(**environment))
         self.base_url = eventually(self._printed_address, "the simulator says where it listens")
-        root = self.base_url.removesuffix("/api/v1")
+        root = self.base_url.removesuffix("/v1").removesuffix("/api")
         self._http = httpx2.Client(base_url=f"{root}/_sim/", timeout=30, trust_env=False)
 
     def _printed_address(self) -> str | None:
@@ -133,9 +136,13 @@ class Simulator:
 
 @contextlib.contextmanager
 def running_simulator(
-    directory: Path, keys: tuple[str, ...] = (MASTER_KEY,), management: tuple[str, ...] = (), **environment: str
+    directory: Path,
+    keys: tuple[str, ...] = (MASTER_KEY,),
+    management: tuple[str, ...] = (),
+    speaks: str = "openrouter",
+    **environment: str,
 ) -> Iterator[Simulator]:
-    simulator = Simulator(directory, keys, management, **environment)
+    simulator = Simulator(directory, keys, management, speaks, **environment)
     try:
         yield simulator
     finally:

@@ -14,15 +14,15 @@ const LONGEST_ID: usize = 256;
 
 /// A model that can't be sold.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(crate) struct LeftOut {
     /// Its id, if that could be read.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// Why, for the operator.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// The models that can be sold, and those that can't. Of two with one id the first counts.
-pub(super) fn listed(list: ModelList) -> (Vec<ListedModel>, Vec<LeftOut>) {
+pub(crate) fn listed(list: ModelList) -> (Vec<ListedModel>, Vec<LeftOut>) {
     let mut left_out: Vec<LeftOut> = list
         .broken
         .into_iter()
@@ -72,6 +72,7 @@ fn sellable(model: Model) -> Result<ListedModel, String> {
             OutputLimit::Unsupported
         },
         listing: model.raw.get().to_owned(),
+        served_as: None,
     })
 }
 

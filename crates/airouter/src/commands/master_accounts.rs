@@ -2,11 +2,12 @@
 
 mod arguments;
 mod list;
+mod prices;
 
 use std::process::ExitCode;
 
 use airouter_auth::EncryptionKeys;
-use airouter_billing::{Discount, MasterAccountId};
+use airouter_billing::{Discount, DiscountBasis, MasterAccountId};
 use airouter_proxy::clock::Clock as _;
 use airouter_store::master_accounts::{
     Agreement, MasterAccount, MasterAccountChange, MasterAccountStatus, NewMasterAccount,
@@ -14,6 +15,8 @@ use airouter_store::master_accounts::{
 };
 use airouter_store::{Store, StoreError};
 use anyhow::{Context as _, bail};
+use rust_decimal::Decimal;
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::Context;
@@ -35,8 +38,11 @@ Examples:
   airouter master-accounts add --name=second --discount=65 --key-file=./key
   airouter master-accounts set second --weight=2 --most-share=60 --agreement='2026-117' --agreement-ends=2027-06-30
   airouter master-accounts set second --management-key < management.key
-  airouter master-accounts drain second";
+  airouter master-accounts drain second
+  airouter master-accounts add --kind=compatible --name=spare --base-url=https://llm.example.com/v1 --key-file=./key
+  airouter master-accounts prices spare --file=./prices.json";
 
+const BELOW_PAR: DiscountBasis = DiscountBasis::CreditsBoughtBelowPar;
 /// Fewer digits would name a key by chance.
 const SHORTEST_FINGERPRINT: usize = 8;
 
@@ -64,6 +70,7 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Resume(named) => tool.set_status(named, MasterAccountStatus::Active).await?,
         Command::AddKey(arguments) => tool.add_key(arguments).await?,
         Command::RemoveKey(arguments) => tool.remove_key(arguments).await?,
+        Command::Prices(arguments) => tool.prices(arguments).await?,
         Command::Test(named) => return tool.test(named).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -114,22 +121,30 @@ impl Tool<'_> {
             }
         };
         self.check_name(&name, None).await?;
-        let default = upstream
-            .discount_or_default()
-            .context("the default discount is no discount")?;
+        let kind = arguments.kind.of_store();
+        let default = match kind {
+            UpstreamKind::OpenRouter => upstream.discount_or_default(),
+            UpstreamKind::Compatible => Discount::new(Decimal::ZERO, BELOW_PAR).ok(),
+        };
+        let default = default.context("the default discount is no discount")?;
         let discount = discount(default, arguments.discount, arguments.basis)?;
         let base_url = arguments
             .base_url
             .unwrap_or_else(|| upstream.base_url.clone());
         control_client(&base_url, upstream)?;
-        let key = arguments.key.read()?;
         let id = MasterAccountId::new(Uuid::now_v7());
+        let key = if arguments.no_key {
+            master_accounts::seal_no_key(&self.encryption, id)?
+        } else {
+            let key = arguments.key.read()?;
+            master_accounts::seal_key(&self.encryption, id, id.get(), &key)?.key
+        };
         let account = NewMasterAccount {
             id,
             name,
-            kind: UpstreamKind::OpenRouter,
+            kind,
             base_url,
-            key: master_accounts::seal_key(&self.encryption, id, id.get(), &key)?.key,
+            key,
             discount,
         };
         self.store
@@ -172,6 +187,9 @@ impl Tool<'_> {
         match arguments.management.wish()? {
             ManagementKey::AsItIs => {}
             ManagementKey::None => changes.push(MasterAccountChange::ManagementKey(None)),
+            ManagementKey::Key(_) if account.kind == UpstreamKind::Compatible => {
+                bail!("a compatible server has no credit to follow, and no management key");
+            }
             ManagementKey::Key(key) => {
                 let key = master_accounts::seal_management_key(&self.encryption, account.id, &key)?;
                 changes.push(MasterAccountChange::ManagementKey(Some(key)));
@@ -273,17 +291,20 @@ impl Tool<'_> {
         let control = control_client(&account.base_url, upstream)?;
         let mut all_well = keys.len() == account.keys.len();
         for (_, key) in &keys {
-            let said = control.key(key).await;
+            let said = match account.kind {
+                UpstreamKind::OpenRouter => control.key(key).await.map(drop),
+                UpstreamKind::Compatible => control.models(key_if_any(key)).await.map(drop),
+            };
             all_well &= said.is_ok();
             let said = match said {
-                Ok(_) => "accepted".to_owned(),
+                Ok(()) => "accepted".to_owned(),
                 Err(error) => error.to_string(),
             };
             let fingerprint = master_accounts::fingerprint(key);
-            output::result(&format!(
-                "key {}: {said}",
+            let shown = key_if_any(key).map_or(master_accounts::NO_KEY, |_| {
                 list::shown_fingerprint(&fingerprint)
-            ))?;
+            });
+            output::result(&format!("key {shown}: {said}"))?;
         }
         if let Some(key) = &management_key {
             let said = control.credits(key).await;
@@ -306,10 +327,15 @@ impl Tool<'_> {
     }
 }
 
+/// What is sent to a server as a key, if it wants one.
+fn key_if_any(key: &SecretString) -> Option<&SecretString> {
+    Some(key).filter(|key| !key.expose_secret().is_empty())
+}
+
 /// A discount with what was said changed.
 fn discount(
     old: Discount,
-    percent: Option<rust_decimal::Decimal>,
+    percent: Option<Decimal>,
     basis: Option<arguments::Basis>,
 ) -> anyhow::Result<Discount> {
     let basis = basis.map_or(old.basis(), arguments::Basis::of_billing);

@@ -80,7 +80,9 @@ pub(super) fn model(text: &str) -> Result<String, String> {
 
 async fn list(store: &dyn Store) -> anyhow::Result<()> {
     let rules = store.sale_rules().await?;
-    for model in store.catalog().await? {
+    let mut catalog = store.catalog().await?;
+    catalog.dedup_by(|next, before| next.prices.id == before.prices.id);
+    for model in catalog {
         let id = &model.prices.id;
         output::result(&format!("{id} state={}", rules.state_of(id).name()))?;
     }
@@ -92,7 +94,8 @@ async fn list(store: &dyn Store) -> anyhow::Result<()> {
 
 async fn show(store: &dyn Store, id: &str) -> anyhow::Result<()> {
     let (rules, catalog) = (store.sale_rules().await?, store.catalog().await?);
-    let Some(model) = catalog.iter().find(|model| model.prices.id == id) else {
+    // OpenRouter's, where others have it too.
+    let Some(model) = catalog.iter().rfind(|model| model.prices.id == id) else {
         bail!("the price book has no model '{id}'");
     };
     output::result(&format!("MODEL={id}"))?;

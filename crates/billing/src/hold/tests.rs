@@ -55,12 +55,12 @@ impl Case {
             candidates: &[Candidate {
                 model: &self.model,
                 rule: &rule,
+                cost_share: Decimal::new(3, 1),
             }],
             prompt: &prompt,
             output_limit: self.output_limit,
             client_max_price: MaxPrice::default(),
             cost_raising: self.cost_raising,
-            cost_share: Decimal::new(3, 1),
             policy: &policy,
         };
         decide(&request, free.map(Nanos::new)).unwrap()
@@ -202,12 +202,12 @@ fn an_image_is_held_at_the_cap_at_most_and_a_file_by_its_length() {
             candidates: &[Candidate {
                 model: &model,
                 rule: &rule,
+                cost_share: Decimal::new(3, 1),
             }],
             prompt: &prompt,
             output_limit: None,
             client_max_price: MaxPrice::default(),
             cost_raising: Nanos::ZERO,
-            cost_share: Decimal::new(3, 1),
             policy: &policy,
         };
         match decide(&request, None).unwrap() {
@@ -248,6 +248,90 @@ proptest! {
             let tokens = hold.output_limit.unwrap();
             let list = Decimal::from(bytes / 2) * Decimal::new(prompt, 10) + Decimal::from(tokens) * Decimal::new(completion, 10);
             prop_assert!(hold.amount.usd() >= list * Decimal::new(8, 1));
+        }
+    }
+}
+
+/// A hold of `model`, and whether it covers `offer` at a server that serves without max_price.
+fn is_covered(
+    model: &ModelPrices,
+    offer: &ModelPrices,
+    share: Decimal,
+    bytes: u64,
+) -> (Hold, bool) {
+    let (rule, policy) = (PriceRule::default_rule(), PlanPolicy::default());
+    let prompt = PromptSize {
+        text_bytes: bytes,
+        ..PromptSize::default()
+    };
+    let candidate = |model, cost_share| Candidate {
+        model,
+        rule: &rule,
+        cost_share,
+    };
+    let candidates = [candidate(model, Decimal::new(3, 1))];
+    let request = HoldRequest {
+        candidates: &candidates,
+        prompt: &prompt,
+        output_limit: Some(1_000),
+        client_max_price: MaxPrice::default(),
+        cost_raising: Nanos::ZERO,
+        policy: &policy,
+    };
+    let Decision::Hold(hold) = decide(&request, None).unwrap() else {
+        panic!("it is affordable");
+    };
+    (hold, covers(&request, &hold, &candidate(offer, share)))
+}
+
+#[test]
+fn a_hold_covers_other_servers_up_to_the_tolerance_of_the_plan() {
+    let held = model("0.000001", "0.000002", None);
+    let share = Decimal::new(8, 1);
+    let covered = |prompt, completion| {
+        let offer = model(prompt, completion, None);
+        is_covered(&held, &offer, share, 4_000).1
+    };
+    assert!(covered("0.00000125", "0.0000025"));
+    assert!(!covered("0.00000126", "0.000002"));
+    assert!(!covered("0.000001", "0.00000251"));
+    // At its full cost it is sold at that, which is a quarter more.
+    let offer = model("0.000001", "0.000002", None);
+    assert!(is_covered(&held, &offer, Decimal::ONE, 4_000).1);
+    let offer = model("0.0000011", "0.000002", None);
+    assert!(!is_covered(&held, &offer, Decimal::ONE, 4_000).1);
+    // A longer context takes a longer prompt than the hold rests on.
+    let longer = ModelPrices {
+        context_length: Some(400_000),
+        ..model("0.000001", "0.000002", None)
+    };
+    assert!(is_covered(&held, &longer, share, 100_000).1);
+    assert!(!is_covered(&held, &longer, share, 1_000_000).1);
+    // No tolerance is added to what the offer asks for a request.
+    let mut with_request = held.clone();
+    if let Pricing::Listed { base, .. } = &mut with_request.pricing {
+        base.set(PriceKey::Request, Decimal::new(1, 2));
+    }
+    assert!(is_covered(&with_request, &with_request, share, 4_000).1);
+    assert!(!is_covered(&held, &with_request, share, 4_000).1);
+}
+
+proptest! {
+    /// Where a hold covers a server, no answer of it within the hold's limits costs more than was held.
+    #[test]
+    fn what_a_hold_covers_costs_no_more(
+        prompt in 0_i64..1_000, completion in 0_i64..1_000, its_prompt in 0_i64..1_500, its_completion in 0_i64..1_500,
+        share in 1_i64..11, bytes in 0_u64..100_000,
+    ) {
+        let price = |each| Decimal::new(each, 10).to_string();
+        let held = model(&price(prompt), &price(completion), None);
+        let offer = model(&price(its_prompt), &price(its_completion), None);
+        let share = Decimal::new(share, 1);
+        let (hold, is_covered) = is_covered(&held, &offer, share, bytes);
+        if is_covered {
+            let list = Decimal::from(bytes.div_ceil(2)) * Decimal::new(its_prompt, 10)
+                + Decimal::from(hold.output_tokens) * Decimal::new(its_completion, 10);
+            prop_assert!(hold.amount.usd() >= list * share.max(Decimal::new(8, 1)));
         }
     }
 }

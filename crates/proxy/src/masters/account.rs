@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use airouter_billing::{Discount, MasterAccountId, Timestamp};
 use airouter_openrouter::ControlClient;
-use airouter_store::master_accounts::{CreditReading, MasterAccountStatus, MostShare, Weight};
+use airouter_store::master_accounts::{
+    CreditReading, MasterAccountStatus, MostShare, UpstreamKind, Weight,
+};
 use arc_swap::ArcSwapOption;
 use http::Uri;
 use secrecy::SecretString;
@@ -27,6 +29,8 @@ pub struct Master {
     pub id: MasterAccountId,
     /// Its name, in logs and metrics.
     pub name: String,
+    /// What its upstream speaks.
+    pub kind: UpstreamKind,
     /// Its discount.
     pub discount: Discount,
     /// Whether it takes requests.
@@ -79,13 +83,15 @@ pub struct MasterParts {
     pub id: MasterAccountId,
     /// Its name.
     pub name: String,
+    /// What its upstream speaks.
+    pub kind: UpstreamKind,
     /// Its discount.
     pub discount: Discount,
     /// Whether it takes requests.
     pub status: MasterAccountStatus,
     /// The upstream's address, up to `/api/v1`.
     pub base_url: String,
-    /// Its inference keys by their ids.
+    /// Its inference keys by their ids; an empty one is that of an upstream which wants none.
     pub keys: Vec<(Uuid, SecretString)>,
     /// With which its credit is followed.
     pub management_key: Option<SecretString>,
@@ -127,6 +133,7 @@ impl Master {
         let master = Self {
             id: parts.id,
             name: parts.name,
+            kind: parts.kind,
             discount: parts.discount,
             status: parts.status,
             base_url: parts.base_url,

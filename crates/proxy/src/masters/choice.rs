@@ -12,23 +12,31 @@ use super::account::Master;
 use super::breaker::Look;
 use super::credit::CreditStanding;
 use super::turn::Turn;
+use crate::offers::Servers;
 
 /// The way of one request through the accounts.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
     /// What a dollar of list cost is sold for; `None` where prices don't follow list costs.
     pub(crate) price_share: Option<Decimal>,
+    servers: Arc<Servers>,
     tried: Vec<MasterAccountId>,
     had_last_resort: bool,
 }
 
 impl Route {
     /// A way on which nobody was asked.
-    pub(crate) fn new(price_share: Option<Decimal>) -> Self {
+    pub(crate) fn new(price_share: Option<Decimal>, servers: Arc<Servers>) -> Self {
         Self {
             price_share,
+            servers,
             ..Self::default()
         }
+    }
+
+    /// Who may serve.
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// This account is not to be asked.
@@ -46,10 +54,13 @@ impl Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     standing: Standing,
+    /// The place of the model that it serves among those wanted.
+    place: usize,
     /// The part of a dollar of list cost that it costs, where that leaves no margin.
     loss: Option<Decimal>,
     is_concentrated: bool,
     credit: CreditStanding,
+    /// What it costs where OpenRouter's list price is a dollar.
     cost_share: Decimal,
     /// Requests in flight, then recent ones, by weight.
     load: (u64, u64),
@@ -95,6 +106,7 @@ impl Masters {
 
 /// Where an account stands for a request; `None` where it must not be asked.
 fn rank(master: &Master, route: &Route, total: u64, now: Timestamp) -> Option<Rank> {
+    let fit = route.servers.fit(master)?;
     let credit = master.credit_standing(now);
     let standing = match (master.look(now), master.status) {
         (_, MasterAccountStatus::Paused) => return None,
@@ -105,15 +117,18 @@ fn rank(master: &Master, route: &Route, total: u64, now: Timestamp) -> Option<Ra
         (Look::Probing, _) => Standing::PutAside(now),
         (Look::Open { until, .. }, _) => Standing::PutAside(until),
     };
-    let cost_share = master.discount.cost_share();
+    // It is sold by its own list price.
+    let own_share = master.discount.cost_share();
+    let cost_share = own_share.saturating_mul(fit.list_share);
     let weight = u64::from(master.weight.get());
     let by_weight = |count: u64| count.saturating_mul(1_000_000) / weight;
     let in_flight = u64::try_from(master.in_flight()).unwrap_or(u64::MAX);
     Some(Rank {
         standing,
+        place: fit.place,
         loss: route
             .price_share
-            .is_some_and(|price| cost_share >= price)
+            .is_some_and(|price| own_share >= price)
             .then_some(cost_share),
         is_concentrated: master.is_concentrated(total, now),
         credit,

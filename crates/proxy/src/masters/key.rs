@@ -18,8 +18,8 @@ pub(crate) struct MasterKey {
     pub(crate) id: Uuid,
     /// For the control API.
     pub(crate) secret: SecretString,
-    /// `Authorization` of requests with it; marked as sensitive.
-    pub(crate) authorization: HeaderValue,
+    /// `Authorization` of requests with it, marked as sensitive; `None` at an upstream that wants none.
+    pub(crate) authorization: Option<HeaderValue>,
     pub(super) state: Arc<KeyState>,
 }
 
@@ -37,9 +37,10 @@ impl MasterKey {
         secret: SecretString,
         state: Arc<KeyState>,
     ) -> Result<Self, UnusableMaster> {
-        let bearer = format!("Bearer {}", secret.expose_secret());
-        let mut authorization = HeaderValue::from_str(&bearer).map_err(|_| UnusableMaster::Key)?;
-        authorization.set_sensitive(true);
+        let authorization = match secret.expose_secret() {
+            "" => None,
+            key => Some(bearer(key)?),
+        };
         Ok(Self {
             id,
             secret,
@@ -57,6 +58,13 @@ impl MasterKey {
         let in_flight = self.state.in_flight.load(Ordering::Relaxed);
         (in_flight, self.state.used.load(Ordering::Relaxed))
     }
+}
+
+fn bearer(key: &str) -> Result<HeaderValue, UnusableMaster> {
+    let mut authorization =
+        HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| UnusableMaster::Key)?;
+    authorization.set_sensitive(true);
+    Ok(authorization)
 }
 
 /// The key that looks best: one that works, if there is any.

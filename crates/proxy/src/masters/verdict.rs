@@ -37,11 +37,13 @@ impl Verdict {
                 Some(wait) => Blow::Told(wait.clamp(TOLD.0, TOLD.1)),
                 None => Blow::Certain(RATE_LIMITED),
             }),
+            Some(Fault::ServerFailed) => Self::Account(Blow::Doubtful),
             // A provider's failure is never held against the account.
             Some(
                 Fault::NotPermitted
                 | Fault::ProviderRateLimited { .. }
                 | Fault::ProviderFailed
+                | Fault::ModelNotServed
                 | Fault::Timeout
                 | Fault::Request,
             ) => Self::NotTheirs,
@@ -70,6 +72,7 @@ mod tests {
             of(Fault::NoCredit),
             Verdict::Account(Blow::Certain(_))
         ));
+        assert_eq!(of(Fault::ServerFailed), Verdict::Account(Blow::Doubtful));
         for (asked, obeyed) in [(0, 1), (30, 30), (86_400, 600)] {
             let retry_after = Some(Duration::from_secs(asked));
             let told = Verdict::Account(Blow::Told(Duration::from_secs(obeyed)));
@@ -79,6 +82,7 @@ mod tests {
             Fault::NotPermitted,
             Fault::ProviderRateLimited { retry_after: None },
             Fault::ProviderFailed,
+            Fault::ModelNotServed,
             Fault::Timeout,
             Fault::Request,
         ] {

@@ -104,6 +104,10 @@ label_set! {
         ProviderRateLimited = "provider_rate_limited",
         /// A provider or the upstream failed.
         ProviderFailed = "provider_failed",
+        /// A compatible server failed.
+        ServerFailed = "server_failed",
+        /// A compatible server does not have a model of its price table.
+        ModelNotServed = "model_not_served",
         /// It took too long.
         Timeout = "timeout",
         /// The request itself was refused.
@@ -127,6 +131,8 @@ impl From<Fault> for FaultKind {
             Fault::NotPermitted => Self::NotPermitted,
             Fault::ProviderRateLimited { .. } => Self::ProviderRateLimited,
             Fault::ProviderFailed => Self::ProviderFailed,
+            Fault::ServerFailed => Self::ServerFailed,
+            Fault::ModelNotServed => Self::ModelNotServed,
             Fault::Timeout => Self::Timeout,
             Fault::Request => Self::Request,
         }

@@ -225,12 +225,14 @@ fn decide(wanted: &Wanted, free: Option<i64>, senses: Senses<'_>) -> Option<Deci
         return Some(Decision::Hold(hold::Hold {
             amount,
             output_limit,
+            output_tokens: 1,
             max_price,
         }));
     }
     let candidates = [Candidate {
         model: &wanted.terms.model,
         rule: &wanted.terms.rule,
+        cost_share: senses.catalog.dearest_cost_share(),
     }];
     let prompt = PromptSize {
         text_bytes: wanted.prompt_bytes,
@@ -243,7 +245,6 @@ fn decide(wanted: &Wanted, free: Option<i64>, senses: Senses<'_>) -> Option<Deci
         output_limit: wanted.output_limit,
         client_max_price: MaxPrice::default(),
         cost_raising: Nanos::ZERO,
-        cost_share: senses.catalog.dearest_cost_share(),
         policy: &PlanPolicy::default(),
     };
     hold::decide(&request, free.map(Nanos::new)).ok()

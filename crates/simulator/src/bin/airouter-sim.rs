@@ -9,7 +9,7 @@ use std::{
 };
 
 use airouter_simulator::{
-    DEFAULT_MASTER_KEY, Simulator, SimulatorConfig, bare,
+    DEFAULT_MASTER_KEY, Simulator, SimulatorConfig, Speaks, bare,
     load::{self, LoadConfig, LoadLimit, StreamMode, WholeAnswers},
 };
 use anyhow::Context;
@@ -43,7 +43,10 @@ struct Upstream {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:9100")]
     listen: SocketAddr,
-    /// Accepted inference keys, comma-separated.
+    /// What it speaks.
+    #[arg(long, value_enum, default_value = "openrouter")]
+    speaks: SpeaksOption,
+    /// Accepted inference keys, comma-separated; an empty one takes requests without a key.
     #[arg(long, value_delimiter = ',', default_value = DEFAULT_MASTER_KEY)]
     keys: Vec<String>,
     /// Management keys, comma-separated: the n-th belongs to the n-th inference key's account.
@@ -55,6 +58,12 @@ struct Upstream {
     /// Generations that are remembered.
     #[arg(long, default_value = "200000")]
     keep_generations: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SpeaksOption {
+    Openrouter,
+    Compatible,
 }
 
 #[derive(Args)]
@@ -153,6 +162,10 @@ async fn stop_signal() -> anyhow::Result<()> {
 async fn serve_upstream(options: Upstream) -> anyhow::Result<()> {
     let config = SimulatorConfig {
         listen: options.listen,
+        speaks: match options.speaks {
+            SpeaksOption::Openrouter => Speaks::OpenRouter,
+            SpeaksOption::Compatible => Speaks::Compatible,
+        },
         master_keys: options.keys,
         management_keys: options.management_keys,
         prompt_tokens_per_byte: options.prompt_tokens_per_byte,

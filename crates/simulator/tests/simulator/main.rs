@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod billing;
+mod compatible;
 mod faults;
 mod load;
 mod shapes;

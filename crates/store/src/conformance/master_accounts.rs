@@ -10,13 +10,17 @@ use super::world::{START, new_master, sealed_key};
 use crate::clients::{Change, ChangePosition};
 use crate::master_accounts::{
     Agreement, CreditReading, MasterAccount, MasterAccountChange, MasterAccountKey,
-    MasterAccountStatus, MostShare, Weight,
+    MasterAccountStatus, MostShare, NewMasterAccount, UpstreamKind, Weight,
 };
 use crate::{Store, StoreError};
 
 /// Master accounts come back as they were added.
 pub async fn master_accounts_are_kept_in_order(store: Arc<dyn Store>) {
-    let accounts = [new_master("b"), new_master("a")];
+    let compatible = NewMasterAccount {
+        kind: UpstreamKind::Compatible,
+        ..new_master("a")
+    };
+    let accounts = [new_master("b"), compatible];
     for account in &accounts {
         store.add_master_account(account, START).await.unwrap();
     }

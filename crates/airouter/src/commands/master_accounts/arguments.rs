@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use airouter_billing::decimal::parse_decimal;
 use airouter_billing::{DiscountBasis, Timestamp};
-use airouter_store::master_accounts::{MostShare, Weight};
+use airouter_store::master_accounts::{MostShare, UpstreamKind, Weight};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use rust_decimal::Decimal;
@@ -41,6 +41,8 @@ pub(in crate::commands) enum Command {
     AddKey(AddKey),
     /// Remove an inference key of an account.
     RemoveKey(RemoveKey),
+    /// Show the price table of an account at a compatible server, or put another one in force.
+    Prices(Prices),
     /// Ask the upstream whether it accepts an account's keys.
     Test(Named),
 }
@@ -124,10 +126,13 @@ pub(in crate::commands) struct Add {
     /// What to call it.
     #[arg(long, value_parser = name)]
     pub(super) name: Option<String>,
-    /// The upstream's address, up to /api/v1.
-    #[arg(long, value_name = "URL")]
+    /// What its upstream speaks.
+    #[arg(long, value_enum, default_value = "openrouter")]
+    pub(super) kind: Kind,
+    /// The upstream's address, up to /api/v1; a compatible server's up to /v1.
+    #[arg(long, value_name = "URL", required_if_eq("kind", "compatible"))]
     pub(super) base_url: Option<String>,
-    /// The discount in percent.
+    /// The discount in percent; 0 at a compatible server unless it is said.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(super) discount: Option<Decimal>,
     /// Where the discount shows.
@@ -135,6 +140,40 @@ pub(in crate::commands) struct Add {
     pub(super) basis: Option<Basis>,
     #[command(flatten)]
     pub(super) key: KeySource,
+    /// The server wants no key.
+    #[arg(long, conflicts_with = "key_file")]
+    pub(super) no_key: bool,
+}
+
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::commands) enum Kind {
+    /// OpenRouter's API.
+    Openrouter,
+    /// OpenAI's chat completions: a server with a price table of its own.
+    Compatible,
+}
+
+impl Kind {
+    pub(super) const fn of_store(self) -> UpstreamKind {
+        match self {
+            Self::Openrouter => UpstreamKind::OpenRouter,
+            Self::Compatible => UpstreamKind::Compatible,
+        }
+    }
+}
+
+/// A price table, and where it comes from.
+#[derive(Debug, Args)]
+pub(in crate::commands) struct Prices {
+    #[command(flatten)]
+    pub(super) named: Named,
+    /// Put the table of this file in force; an empty one ({}) takes all models back.
+    #[arg(long, value_name = "PATH", conflicts_with = "from_upstream")]
+    pub(super) file: Option<PathBuf>,
+    /// Put in force what the server itself lists with prices.
+    #[arg(long)]
+    pub(super) from_upstream: bool,
 }
 
 /// What is to change.

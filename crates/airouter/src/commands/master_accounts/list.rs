@@ -7,6 +7,7 @@ use airouter_store::master_accounts::{CreditReading, MasterAccount, MostShare};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use crate::master_accounts::NO_KEY;
 use crate::output;
 
 /// How they are shown.
@@ -38,9 +39,10 @@ struct Row<'a> {
     agreement_has_ended: bool,
 }
 
-const HEADINGS: [&str; 12] = [
+const HEADINGS: [&str; 13] = [
     "NAME",
     "STATUS",
+    "KIND",
     "UPSTREAM",
     "KEYS",
     "DISCOUNT",
@@ -55,6 +57,9 @@ const HEADINGS: [&str; 12] = [
 
 /// Enough of a fingerprint to name a key.
 pub(super) fn shown_fingerprint(fingerprint: &str) -> &str {
+    if fingerprint.starts_with(NO_KEY) {
+        return NO_KEY;
+    }
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
@@ -107,6 +112,7 @@ impl<'a> Row<'a> {
         [
             self.name.to_owned(),
             self.status.to_owned(),
+            self.kind.to_owned(),
             self.base_url.to_owned(),
             self.keys.join(","),
             format!("{}%", self.discount_percent),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use airouter_billing::{Discount, DiscountBasis, Nanos};
 use airouter_openrouter::{ControlClient, ControlTimeouts};
-use airouter_store::master_accounts::{CreditReading, MostShare, Weight};
+use airouter_store::master_accounts::{CreditReading, MostShare, UpstreamKind, Weight};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ fn parts(number: u128) -> MasterParts {
     MasterParts {
         id: MasterAccountId::new(Uuid::from_u128(number)),
         name: format!("account-{number}"),
+        kind: UpstreamKind::OpenRouter,
         discount: discount(70),
         status: MasterAccountStatus::Active,
         base_url: url.to_owned(),
@@ -62,7 +63,7 @@ fn number(turn: &Turn) -> u128 {
 
 /// In which order a request asks, when each account fails it with a provider's failure.
 fn order(masters: &Masters, price_share: Option<Decimal>) -> Vec<u128> {
-    let mut route = Route::new(price_share);
+    let mut route = Route::new(price_share, Arc::default());
     std::iter::from_fn(|| {
         let turn = masters.next(&mut route, NOW)?;
         let number = number(&turn);
@@ -167,10 +168,13 @@ fn one_that_said_when_to_come_again_is_left_alone() {
     let masters = masters((1..=2).map(parts));
     put_aside(&masters, 0, Blow::Told(Duration::from_secs(30)));
     assert_eq!(order(&masters, None), [2]);
-    assert_eq!(masters.told_wait(NOW), None);
+    assert_eq!(masters.told_wait(&Servers::default(), NOW), None);
     put_aside(&masters, 1, Blow::Told(Duration::from_secs(20)));
     assert_eq!(order(&masters, None), [] as [u128; 0]);
-    assert_eq!(masters.told_wait(NOW), Some(Duration::from_secs(20)));
+    assert_eq!(
+        masters.told_wait(&Servers::default(), NOW),
+        Some(Duration::from_secs(20))
+    );
 }
 
 #[test]
@@ -185,7 +189,11 @@ fn load_is_shared_by_weight() {
     let mut counts = [0, 0];
     // At once: none of them ends.
     let running: Vec<Turn> = (0..40)
-        .map(|_| masters.next(&mut Route::new(None), NOW).unwrap())
+        .map(|_| {
+            masters
+                .next(&mut Route::new(None, Arc::default()), NOW)
+                .unwrap()
+        })
         .collect();
     for turn in &running {
         counts[number(turn) as usize - 1] += 1;
@@ -194,7 +202,9 @@ fn load_is_shared_by_weight() {
     drop(running);
     // One after the other.
     for _ in 0..40 {
-        let turn = masters.next(&mut Route::new(None), NOW).unwrap();
+        let turn = masters
+            .next(&mut Route::new(None, Arc::default()), NOW)
+            .unwrap();
         counts[number(&turn) as usize - 1] += 1;
     }
     assert_eq!(counts, [60, 20]);
@@ -213,12 +223,16 @@ fn the_concentration_limit_is_soft() {
     ]);
     let mut counts = [0, 0];
     for _ in 0..400 {
-        let turn = masters.next(&mut Route::new(None), NOW).unwrap();
+        let turn = masters
+            .next(&mut Route::new(None, Arc::default()), NOW)
+            .unwrap();
         counts[number(&turn) as usize - 1] += 1;
     }
     assert!((230..=245).contains(&counts[0]), "{counts:?}");
     put_aside(&masters, 1, BAD);
-    let turn = masters.next(&mut Route::new(None), NOW).unwrap();
+    let turn = masters
+        .next(&mut Route::new(None, Arc::default()), NOW)
+        .unwrap();
     assert_eq!(number(&turn), 1);
 }
 
@@ -231,19 +245,29 @@ fn a_bad_key_is_put_aside_alone() {
         ],
         ..parts(1)
     }]);
-    let first = masters.next(&mut Route::new(None), NOW).unwrap();
+    let first = masters
+        .next(&mut Route::new(None, Arc::default()), NOW)
+        .unwrap();
     let bad = first.on.key.id;
-    let second = masters.next(&mut Route::new(None), NOW).unwrap();
+    let second = masters
+        .next(&mut Route::new(None, Arc::default()), NOW)
+        .unwrap();
     assert_ne!(second.on.key.id, bad, "keys are used in turn");
     first.outcome.failed(Verdict::Key(BAD), NOW);
     second.outcome.well(NOW);
     for _ in 0..5 {
-        let turn = masters.next(&mut Route::new(None), NOW).unwrap();
+        let turn = masters
+            .next(&mut Route::new(None, Arc::default()), NOW)
+            .unwrap();
         assert_ne!(turn.on.key.id, bad);
     }
     let again = NOW.plus_seconds(60);
     let keys: Vec<_> = (0..2)
-        .map(|_| masters.next(&mut Route::new(None), again).unwrap())
+        .map(|_| {
+            masters
+                .next(&mut Route::new(None, Arc::default()), again)
+                .unwrap()
+        })
         .map(|turn| {
             let key = turn.on.key.id;
             turn.outcome.well(again);
@@ -305,4 +329,57 @@ proptest! {
         prop_assert_eq!(count, well + usize::from(bad));
         prop_assert_eq!(masters.in_flight(), 0);
     }
+}
+
+/// Accounts 1 at OpenRouter, 2 and 3 at compatible servers, all with the same discount.
+fn of_both_kinds() -> Masters {
+    masters((1..=3).map(|number| MasterParts {
+        kind: match number {
+            1 => UpstreamKind::OpenRouter,
+            _ => UpstreamKind::Compatible,
+        },
+        ..parts(number)
+    }))
+}
+
+fn order_among(masters: &Masters, price_share: Option<Decimal>, servers: Servers) -> Vec<u128> {
+    let mut route = Route::new(price_share, Arc::new(servers));
+    std::iter::from_fn(|| {
+        let turn = masters.next(&mut route, NOW)?;
+        let number = number(&turn);
+        turn.outcome.failed(Verdict::NotTheirs, NOW);
+        Some(number)
+    })
+    .collect()
+}
+
+#[test]
+fn a_server_is_asked_only_for_what_it_offers_and_by_what_it_really_costs() {
+    let masters = of_both_kinds();
+    let tenths = |tenths| Decimal::new(tenths, 1);
+    let order = |servers| order_among(&masters, Some(tenths(8)), servers);
+    assert_eq!(order(Servers::default()), [1]);
+    assert_eq!(order(Servers::of(None, &[(2, 0, Decimal::ONE)])), [2]);
+    assert_eq!(order(Servers::of(None, &[])), Vec::<u128>::new());
+    let cheap_and_dear = [(2, 0, tenths(12)), (3, 0, tenths(9))];
+    assert_eq!(order(Servers::of(Some(0), &cheap_and_dear)), [3, 1, 2]);
+    // The preferred model goes before the price.
+    let fallback = [(2, 1, tenths(1)), (3, 0, tenths(12))];
+    assert_eq!(order(Servers::of(Some(0), &fallback)), [1, 3, 2]);
+    assert_eq!(order(Servers::of(Some(1), &fallback)), [3, 2, 1]);
+}
+
+#[test]
+fn a_server_without_a_discount_is_asked_after_those_with_a_margin() {
+    let mut parts: Vec<_> = (1..=2).map(parts).collect();
+    parts[1].kind = UpstreamKind::Compatible;
+    parts[1].discount = discount(0);
+    let masters = masters(parts);
+    // It costs less than OpenRouter, but is sold at its own list price, of which nothing is left.
+    let cheap = || Servers::of(Some(0), &[(2, 0, Decimal::new(2, 1))]);
+    assert_eq!(
+        order_among(&masters, Some(Decimal::new(8, 1)), cheap()),
+        [1, 2]
+    );
+    assert_eq!(order_among(&masters, None, cheap()), [2, 1]);
 }
