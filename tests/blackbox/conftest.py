@@ -17,6 +17,7 @@ from harness.simulator import Simulator, running_simulator
 Store = Callable[[], contextlib.AbstractContextManager[Database | None]]
 # Modules that measure time, or keep a processor busy for long.
 BUSY = {
+    "test_chain_faults",
     "test_changes",
     "test_durability",
     "test_fleet",

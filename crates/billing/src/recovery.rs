@@ -1,5 +1,7 @@
 //! What becomes of a request whose usage did not come: asked for with backoff, then settled or lost.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{LossReason, Outcome};
@@ -49,6 +51,11 @@ pub const GIVE_UP_AFTER_SECONDS: i64 = 24 * 3600;
 /// A failed attempt that the upstream does not know after so long was not billed: longer than an answer runs on that
 /// can't be cancelled.
 pub const FAILED_ATTEMPT_SECONDS: i64 = 900;
+/// A router that resells says at once of a request that it knows it, or does so a moment after it began. What it has not
+/// heard of for so long was cut by a crash of its own before it was on record, and is never charged.
+pub const ROUTER_DENIES_FOR: Duration = Duration::from_secs(15);
+/// Meanwhile it is asked at least so often.
+pub const DENYING_ROUTER_ASKED_EVERY: Duration = Duration::from_secs(3);
 /// It is asked at least so often, which takes a quarter of an hour, whatever a clock that jumped says of the time.
 const LEAST_QUESTIONS: u32 = 12;
 /// The longest wait between two questions.

@@ -67,6 +67,18 @@ pub enum InvalidClientConfiguration {
     Tls,
 }
 
+/// What an upstream says of a generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookedUp {
+    /// Its record.
+    Found(Box<Generation>),
+    /// It knows the request, and will have the record: an AI Router says so, by when to ask again.
+    NotYet,
+    /// It has none. OpenRouter says this also of requests that have just ended: the record is written up to several
+    /// seconds later.
+    Unknown,
+}
+
 impl ControlClient {
     /// A client of the upstream at `base_url`, like `https://openrouter.ai/api/v1`. `https_proxy` is the proxy for
     /// https upstreams, a URL that may carry a user name and password; no other proxy is looked for.
@@ -102,20 +114,34 @@ impl ControlClient {
         parse_models(&self.get(url, key, MAX_MODELS_BYTES).await?)
     }
 
-    /// The record of a request, by the id in its answer; `None` if the upstream has none (yet: it is written up to
-    /// several seconds after the answer).
+    /// The record of a request, by the id in its answer.
+    pub async fn look_generation_up(
+        &self,
+        key: &SecretString,
+        id: &str,
+    ) -> Result<LookedUp, ControlError> {
+        match self
+            .record(self.url("generation", &[("id", id)]), key, "a generation")
+            .await
+        {
+            Ok(generation) => Ok(LookedUp::Found(Box::new(generation))),
+            Err(ControlError::NotFound {
+                retry_after: Some(_),
+            }) => Ok(LookedUp::NotYet),
+            Err(ControlError::NotFound { retry_after: None }) => Ok(LookedUp::Unknown),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The record of a request, by the id in its answer; `None` if the upstream has none (yet).
     pub async fn generation(
         &self,
         key: &SecretString,
         id: &str,
     ) -> Result<Option<Generation>, ControlError> {
-        match self
-            .record(self.url("generation", &[("id", id)]), key, "a generation")
-            .await
-        {
-            Ok(generation) => Ok(Some(generation)),
-            Err(ControlError::Refused { status: 404 }) => Ok(None),
-            Err(error) => Err(error),
+        match self.look_generation_up(key, id).await? {
+            LookedUp::Found(generation) => Ok(Some(*generation)),
+            LookedUp::NotYet | LookedUp::Unknown => Ok(None),
         }
     }
 
@@ -227,6 +253,9 @@ fn failure(status: StatusCode, headers: &HeaderMap) -> Option<ControlError> {
         401 => Some(ControlError::Unauthorized),
         402 => Some(ControlError::PaymentRequired),
         403 => Some(ControlError::Forbidden),
+        404 => Some(ControlError::NotFound {
+            retry_after: retry_after(headers),
+        }),
         429 => Some(ControlError::RateLimited {
             retry_after: retry_after(headers),
         }),

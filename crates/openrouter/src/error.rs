@@ -14,6 +14,12 @@ pub enum ControlError {
     /// 403: another kind of key is needed.
     #[error("the upstream does not permit this with this key")]
     Forbidden,
+    /// 404: there is no such thing, or not yet.
+    #[error("the upstream does not know of it")]
+    NotFound {
+        /// When to ask again, if it said so.
+        retry_after: Option<Duration>,
+    },
     /// 429.
     #[error("the upstream limits the rate of calls")]
     RateLimited {

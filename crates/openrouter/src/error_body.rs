@@ -18,6 +18,15 @@ pub const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 /// Longer texts are cut.
 const MAX_TEXT_BYTES: usize = 4 << 10;
 
+/// With these the platform tells of its own limits: OpenRouter, and an AI Router.
+const LIMIT_HEADERS: [&str; 3] = [
+    "x-ratelimit-limit",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+];
+/// Kinds of errors by which an AI Router says that its client has used something up.
+const USED_UP: [&str; 2] = ["request_budget_spent", "free_models_limited"];
+
 /// An upstream's error. Its texts speak to the operator: they may tell about the operator's account, and only those of
 /// a [`crate::Fault::Request`] are for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +79,8 @@ impl UpstreamError {
             .filter(|error| is_truthy(error))
             .unwrap_or(&body);
         let mut parsed = Self::of(status, error);
-        if headers.contains_key("x-ratelimit-limit") && parsed.origin == Origin::Unknown {
+        let has_limits = LIMIT_HEADERS.iter().any(|name| headers.contains_key(*name));
+        if parsed.origin == Origin::Unknown && has_limits {
             parsed.origin = Origin::Platform;
         }
         parsed.retry_after = retry_after(headers).or(parsed.retry_after);
@@ -197,13 +207,17 @@ fn origin(metadata: &Value) -> Origin {
         Some(source) if source.starts_with("openrouter") => return Origin::Platform,
         _ => {}
     }
-    if text(&metadata["provider_name"]).is_some() {
-        Origin::Provider
-    } else if metadata["headers"].as_object().is_some_and(|headers| {
+    let is_used_up = metadata["error_type"]
+        .as_str()
+        .is_some_and(|kind| USED_UP.contains(&kind));
+    let has_limits = metadata["headers"].as_object().is_some_and(|headers| {
         headers
             .keys()
             .any(|name| name.eq_ignore_ascii_case("x-ratelimit-limit"))
-    }) {
+    });
+    if text(&metadata["provider_name"]).is_some() {
+        Origin::Provider
+    } else if is_used_up || has_limits {
         Origin::Platform
     } else {
         Origin::Unknown

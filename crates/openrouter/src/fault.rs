@@ -65,7 +65,8 @@ impl UpstreamError {
             408 | 504 | 524 => Fault::Timeout,
             429 if self.origin == Origin::Platform => Fault::AccountRateLimited { retry_after },
             429 => Fault::ProviderRateLimited { retry_after },
-            400..500 => Fault::Request,
+            // An AI Router's: asking again would go in the same circle.
+            400..500 | 508 => Fault::Request,
             _ => Fault::ProviderFailed,
         }
     }
@@ -81,6 +82,9 @@ impl UpstreamError {
             Fault::ProviderFailed
         } else if message.contains("key limit exceeded") {
             Fault::KeyLimited
+        } else if self.error_type.as_deref() == Some("account_disabled") {
+            // An AI Router's.
+            Fault::BadKey
         } else if message.contains("management key") || message.contains("provisioning key") {
             Fault::BadKey
         } else {
@@ -123,6 +127,16 @@ mod tests {
                 403,
                 r#"{"error":{"message":"Management keys cannot be used: this is a management key"}}"#,
                 Fault::BadKey,
+            ),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"This account is disabled.","metadata":{"error_type":"account_disabled"}}}"#,
+                Fault::BadKey,
+            ),
+            (
+                429,
+                r#"{"error":{"code":429,"message":"…","metadata":{"error_type":"request_budget_spent"}}}"#,
+                Fault::AccountRateLimited { retry_after: None },
             ),
             (
                 429,
@@ -182,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_the_clients_is_not_tried_elsewhere() {
-        for status in [400, 404, 405, 409, 412, 413, 422] {
+        for status in [400, 404, 405, 409, 412, 413, 422, 508] {
             assert_eq!(fault(status, ""), Fault::Request, "{status}");
         }
         for body in [
@@ -208,6 +222,12 @@ mod tests {
             .collect();
         let retry_after = Some(Duration::from_secs(9));
         let of = |body: &str| UpstreamError::parse(429, &headers, body.as_bytes()).fault();
+        let of_router = HeaderMap::from_iter([(
+            HeaderName::from_static("x-ratelimit-limit-tokens"),
+            HeaderValue::from_static("20"),
+        )]);
+        let limited = UpstreamError::parse(429, &of_router, b"{}").fault();
+        assert!(matches!(limited, Fault::AccountRateLimited { .. }));
         assert_eq!(
             of(r#"{"error":{"code":429}}"#),
             Fault::AccountRateLimited { retry_after }

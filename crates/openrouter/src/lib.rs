@@ -20,7 +20,7 @@ mod server_fault;
 pub use account::{Credits, KeyStatus, parse_key};
 pub use activity::{ActivityRow, parse_activity};
 pub use cancellation::{CancelBilling, cancellation_stops_billing};
-pub use client::{ControlClient, ControlTimeouts, InvalidClientConfiguration};
+pub use client::{ControlClient, ControlTimeouts, InvalidClientConfiguration, LookedUp};
 pub use error::{ControlError, TransportFault};
 pub use error_body::{MAX_ERROR_BODY_BYTES, UpstreamError};
 pub use fault::Fault;

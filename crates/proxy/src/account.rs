@@ -1,7 +1,7 @@
 //! OpenRouter's account routes for a client key: `/key`, `/credits`, `/generation` (wire-contract §1.6, §1.7), with the
 //! client's own numbers.
 
-use airouter_billing::event::{Delivery, Ending};
+use airouter_billing::event::{Delivery, Ending, Payment};
 use airouter_billing::{Nanos, Period, Timestamp};
 use airouter_store::StoreError;
 use airouter_store::clients::KeySnapshot;
@@ -133,18 +133,26 @@ pub(crate) async fn key(
 }
 
 /// `GET /api/v1/credits`: the client's own, for any client key. What was taken back is not shown as credit: the balance is
-/// the difference.
+/// the difference. Who pays later has what is left of the limit; without one, there is no credit to tell of.
 pub(crate) async fn credits(
     gateway: &Gateway,
     snapshot: &KeySnapshot,
 ) -> Result<Response<AnswerBody>, Problem> {
-    let balance = gateway.store.balance(snapshot.payer).await.map_err(away)?;
+    let (left, used) = match snapshot.payment {
+        Payment::Prepaid => {
+            let balance = gateway.store.balance(snapshot.payer).await.map_err(away)?;
+            (balance.balance, balance.lifetime_spent)
+        }
+        Payment::Metered => {
+            let usage = gateway.store.key_usage(snapshot.key, gateway.clock.now());
+            let usage = usage.await.map_err(away)?;
+            let limit = usage.limit.ok_or(Problem::NoCredit)?;
+            (limit.remaining, usage.total)
+        }
+    };
     answer(&Credits {
-        total_credits: balance
-            .balance
-            .saturating_add(balance.lifetime_spent)
-            .into(),
-        total_usage: balance.lifetime_spent.into(),
+        total_credits: left.saturating_add(used).into(),
+        total_usage: used.into(),
     })
 }
 
@@ -157,12 +165,16 @@ pub(crate) async fn generation(
     let id = id
         .filter(|id| id.len() <= ID_BYTES_MAX)
         .ok_or(Problem::UnknownGeneration)?;
-    let found = gateway
-        .store
-        .generation(snapshot.payer, id)
-        .await
-        .map_err(away)?;
-    answer(&shown(&found.ok_or(Problem::UnknownGeneration)?))
+    let payer = snapshot.payer;
+    // Asked first: what is settled in between is found by the second question.
+    let is_pending = gateway.store.is_generation_pending(payer, id);
+    let is_pending = is_pending.await.map_err(away)?;
+    let found = gateway.store.generation(payer, id).await.map_err(away)?;
+    match found {
+        Some(found) => answer(&shown(&found)),
+        None if is_pending => Err(Problem::GenerationPending),
+        None => Err(Problem::UnknownGeneration),
+    }
 }
 
 fn shown(record: &ClientGeneration) -> Generation<'_> {

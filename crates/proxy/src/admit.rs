@@ -105,6 +105,7 @@ pub(crate) async fn admit(
         meter: Meter::default(),
         moments: Moments::new(accepted),
         client: caller.client,
+        hops: caller.hops,
         key_preview: snapshot.preview.as_str().into(),
         holds,
         rate,
@@ -114,6 +115,7 @@ pub(crate) async fn admit(
         suited: None,
         counted: gateway.metrics.request_started(),
         key: None,
+        head: None,
         gateway: Arc::clone(gateway),
     };
     Ok(Admitted {

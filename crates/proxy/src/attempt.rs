@@ -14,7 +14,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use crate::masters::{Master, MasterKey, OnMaster};
+use crate::hops::Hops;
+use crate::masters::{Issuer, Master, MasterKey, OnMaster};
 use crate::meter::Finality;
 use crate::metrics::FaultKind;
 use crate::offers::Suited;
@@ -29,6 +30,8 @@ use crate::wire::sse::{EventSplitter, Frame, Kind, data_payload};
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// An error's body must be there within.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first event may still come so long behind headers that came late.
+const BEHIND_LATE_HEADERS: Duration = Duration::from_millis(250);
 /// The upstream's id of a generation, in its headers (wire-contract §1.2).
 pub(crate) const GENERATION_ID: HeaderName = HeaderName::from_static("x-generation-id");
 
@@ -119,7 +122,8 @@ impl<'a> Attempt<'a> {
             Delivery::Whole => gateway.settings.timeouts.whole_headers,
         };
         let (master, key) = &self.on;
-        let sent = gateway.upstream.send(request(master, key, body));
+        let hops = self.session.hops;
+        let sent = gateway.upstream.send(request(master, key, hops, body));
         let response = match timeout(patience, sent).await {
             Ok(Ok(response)) => response,
             // Nothing was sent: nothing can be billed.
@@ -147,6 +151,10 @@ impl<'a> Attempt<'a> {
         if is_event_stream(&parts.headers) {
             self.open_stream(body).await
         } else {
+            if let (Some(head), Some(id)) = (&self.session.head, &self.session.meter.generation_id)
+            {
+                head.begun(id);
+            }
             self.read_whole(body).await
         }
     }
@@ -202,9 +210,13 @@ impl<'a> Attempt<'a> {
         Ok(Answered::Whole(bytes))
     }
 
-    /// Waits for the first event with data, or for as long as the client can wait without a heartbeat.
+    /// Waits for the first event with data, or for as long as the client can wait without a heartbeat. The wait for the
+    /// headers counts: through routers in a row it would add up.
     async fn open_stream(&mut self, mut body: UpstreamBody) -> Result<Answered, Failure> {
         let patience = self.session.gateway.settings.timeouts.first_event;
+        let waited = self.session.moments.sent.map(|sent| sent.elapsed());
+        let patience = patience.saturating_sub(waited.unwrap_or_default());
+        let patience = patience.max(BEHIND_LATE_HEADERS);
         let mut splitter = EventSplitter::new();
         match timeout(patience, first_event(&mut body, &mut splitter)).await {
             Err(_) => Ok(Answered::Stream(OpenStream {
@@ -253,13 +265,14 @@ fn may_be_billed(status: StatusCode) -> bool {
     status.is_success() || status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT
 }
 
-/// Only what is needed goes upstream: nothing of the client's own headers.
-fn request(master: &Master, key: &MasterKey, body: &Bytes) -> Request<Full<Bytes>> {
+/// Only what is needed goes upstream: nothing of the client's own headers. Another AI Router is told how many were before
+/// it.
+fn request(master: &Master, key: &MasterKey, hops: Hops, body: &Bytes) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = master.chat.clone();
     let headers = request.headers_mut();
-    headers.reserve(5);
+    headers.reserve(6);
     if let Some(authorization) = &key.authorization {
         headers.insert(AUTHORIZATION, authorization.clone());
     }
@@ -270,6 +283,9 @@ fn request(master: &Master, key: &MasterKey, body: &Bytes) -> Request<Full<Bytes
         USER_AGENT,
         HeaderValue::from_static(concat!("airouter/", env!("CARGO_PKG_VERSION"))),
     );
+    if key.issuer == Issuer::Router {
+        hops.add_to(headers);
+    }
     request
 }
 

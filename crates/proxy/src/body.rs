@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::early_head::Awaited;
 use crate::relay::Relay;
 
 /// An answer's body: known whole, or relayed as it comes.
@@ -15,6 +16,8 @@ pub enum AnswerBody {
     Whole(Option<Bytes>),
     /// A stream.
     Relayed(Box<Relay>),
+    /// An answer in one piece that is on its way.
+    Awaited(Box<Awaited>),
 }
 
 impl AnswerBody {
@@ -38,6 +41,9 @@ impl Body for AnswerBody {
             Self::Relayed(relay) => relay
                 .poll_next(context)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Awaited(answer) => answer
+                .poll_next(context)
+                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -50,7 +56,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Relayed(_) => SizeHint::default(),
+            Self::Relayed(_) | Self::Awaited(_) => SizeHint::default(),
         }
     }
 }

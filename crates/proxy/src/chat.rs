@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use airouter_billing::disconnect::ReadShare;
-use airouter_billing::event::Ending;
+use airouter_billing::event::{self, Ending};
 use airouter_billing::{Nanos, RequestId};
 use airouter_store::clients::KeySnapshot;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::admit::{Admitted, admit};
 use crate::answer_headers::{self, AnswerHeaders, Left};
 use crate::attempt::{Answered, GENERATION_ID};
 use crate::body::AnswerBody;
+use crate::early_head::{Answering, EarlyHead, known_headers};
 use crate::forward::forward;
 use crate::gateway::Gateway;
 use crate::idempotency::{self, HeldKey, IdempotencyKey, Replay, Standing};
@@ -47,6 +48,7 @@ pub(crate) async fn complete(
     snapshot: &Arc<KeySnapshot>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Problem> {
+    caller.hops.check()?;
     if !gateway.is_ready() {
         return Err(not_ready(gateway));
     }
@@ -77,17 +79,28 @@ pub(crate) async fn complete(
         Err(problem) => return Err(came_to_nothing(problem, key).await),
     };
     admitted.session.key = key;
+    let head = (surface == Surface::OpenRouter
+        && admitted.session.facts().delivery == event::Delivery::Whole)
+        .then(Arc::<EarlyHead>::default);
+    admitted.session.head.clone_from(&head);
+    let known = head
+        .is_some()
+        .then(|| known_headers(gateway, &admitted.session, snapshot));
     let client_gone = CancellationToken::new();
-    let _gone_when_dropped = client_gone.clone().drop_guard();
+    let client = client_gone.clone().drop_guard();
     // In a task of its own: an upstream that was asked bills its answer even if the client leaves while it waits, and a
     // request that is dropped half way would forget that.
-    let answer =
-        gateway
-            .tracker
-            .spawn(answer(admitted, surface, Arc::clone(snapshot), client_gone));
-    answer
-        .await
-        .unwrap_or(Err(Problem::Unavailable { retry_after: None }))
+    let task = answer(admitted, surface, Arc::clone(snapshot), client_gone);
+    let answering = Answering {
+        gateway: Arc::clone(gateway),
+        caller,
+        task: gateway.tracker.spawn(task),
+        _client: client,
+    };
+    match head.zip(known) {
+        Some((head, known)) => answering.outcome_or_head(&head, accepted, known).await,
+        None => answering.outcome().await,
+    }
 }
 
 fn not_ready(gateway: &Gateway) -> Problem {
@@ -185,11 +198,12 @@ async fn whole(
     let text = answer.with_usage(usage.as_deref().unwrap_or("null"));
     let Settled { commit, .. } = ended.settle(Some(text.as_bytes()));
     commit.durable().await.map_err(|_| Problem::NotDurable)?;
-    Ok((whole_answer(text), price))
+    Ok((whole_answer(AnswerBody::whole(text)), price))
 }
 
-fn whole_answer(body: impl Into<Bytes>) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::whole(body));
+/// A head for an answer in one piece.
+pub(crate) fn whole_answer(body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
@@ -223,7 +237,7 @@ fn replayed(
     tracing::info!(target: "airouter::request", request = %id, replayed = %request, "replayed");
     let parsed = Answer::parse(&answer).ok();
     let generation = parsed.and_then(|answer| HeaderValue::from_str(answer.id.as_deref()?).ok());
-    let mut response = whole_answer(answer);
+    let mut response = whole_answer(AnswerBody::whole(answer));
     let headers = response.headers_mut();
     headers.insert(REPLAYED, HeaderValue::from_static("true"));
     if gateway.settings.answer_headers == AnswerHeaders::On {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::{Answered, Attempt, Failure, Progress};
 use crate::bodies::Bodies;
 use crate::choosing::Choosing;
+use crate::early_head::HeadSent;
 use crate::gateway::Gateway;
 use crate::masters::{Master, Turn, Verdict};
 use crate::metrics::FaultKind;
@@ -78,6 +79,10 @@ pub(crate) async fn forward(
         match ask(session, turn, bodies, &mut choosing).await? {
             Ok(answered) => return Ok(answered),
             Err(failed) => failures.push(failed),
+        }
+        let head = session.head.as_ref();
+        if head.is_some_and(|head| head.failed() == Err(HeadSent)) {
+            break;
         }
     }
     Err(choosing.told_of(&gateway, &failures))

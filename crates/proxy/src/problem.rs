@@ -89,6 +89,8 @@ pub enum Problem {
     UnknownPath,
     /// The path has no such method.
     WrongMethod(&'static str),
+    /// The request has passed so many AI Routers that it must be going in a circle.
+    TooManyHops,
     /// The upstream finds the request itself wrong.
     Rejected {
         /// The upstream's status.
@@ -98,6 +100,10 @@ pub enum Problem {
     },
     /// No generation of the client has this id.
     UnknownGeneration,
+    /// The account has no credit: it pays later, without a limit.
+    NoCredit,
+    /// What a generation of the client cost is not known yet.
+    GenerationPending,
     /// No upstream can serve now.
     Unavailable {
         /// When to try again.
@@ -226,6 +232,11 @@ impl Problem {
         event.into()
     }
 
+    /// An error as the body of an answer whose head is sent.
+    pub fn into_body(self, surface: Surface) -> Bytes {
+        envelope(&self.tell(), surface).into()
+    }
+
     /// The status with which it is answered.
     pub fn status(&self) -> StatusCode {
         self.tell().status
@@ -259,14 +270,17 @@ impl Problem {
             Self::NotInPlan(_) => Refusal::NotInPlan,
             Self::BodyTooLarge { .. } => Refusal::BodyTooLarge,
             Self::BodyTooSlow => Refusal::BodyTimeout,
-            Self::UnknownPath | Self::WrongMethod(_) | Self::UnknownGeneration => {
-                Refusal::RouteNotFound
-            }
+            Self::UnknownPath
+            | Self::WrongMethod(_)
+            | Self::UnknownGeneration
+            | Self::NoCredit
+            | Self::GenerationPending => Refusal::RouteNotFound,
             Self::MissingModel
             | Self::InvalidRequest(_)
             | Self::BodyBroken
             | Self::EncodedBody
             | Self::InvalidIdempotencyKey
+            | Self::TooManyHops
             | Self::Rejected { .. } => Refusal::BadRequest,
             Self::IdempotencyKeyReused
             | Self::RequestRunning { .. }
@@ -292,7 +306,11 @@ impl Problem {
                 Some(retry_after.map_or(1, seconds).clamp(1, 60))
             }
             Self::FreeQuotaSpent { retry_after } => Some(seconds(*retry_after).max(1)),
-            Self::StoreUnavailable | Self::Busy | Self::ShuttingDown | Self::NotDurable => Some(1),
+            Self::StoreUnavailable
+            | Self::Busy
+            | Self::ShuttingDown
+            | Self::NotDurable
+            | Self::GenerationPending => Some(1),
             Self::RequestRunning { .. } => Some(2),
             _ => None,
         }
@@ -304,6 +322,7 @@ impl Problem {
             Self::RequestBudgetSpent { .. }
             | Self::NotDurable
             | Self::BodyTooSlow
+            | Self::TooManyHops
             | Self::RequestFinished { .. } => Some("false"),
             Self::RateLimited(limited) if limited.retry_after_ms.is_none() => Some("false"),
             _ => None,
@@ -497,10 +516,26 @@ impl Problem {
                 "method_not_allowed",
                 format!("This path takes {allowed}."),
             ),
+            Self::TooManyHops => bad(
+                StatusCode::LOOP_DETECTED,
+                "loop_detected",
+                "This request has passed too many routers: one is its own upstream.".to_owned(),
+            ),
             Self::UnknownGeneration => bad(
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "No generation has this id.".to_owned(),
+            ),
+            Self::NoCredit => bad(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "This account pays later, and has no limit: there is no credit to tell of."
+                    .to_owned(),
+            ),
+            Self::GenerationPending => bad(
+                StatusCode::NOT_FOUND,
+                "generation_pending",
+                "What this generation cost is not known yet. Ask again.".to_owned(),
             ),
             Self::Rejected { status, message } => Told {
                 status: StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST),

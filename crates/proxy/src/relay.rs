@@ -51,9 +51,11 @@ enum Stage {
     Finished,
 }
 
-/// The usage is being committed; the end waits for it.
+/// The usage is being committed; the end waits for it, and so does the event that tells of the usage: who has read the
+/// price, like a router that resells this one's answers, may rely on it.
 struct Closing {
     commit: Pin<Box<dyn Future<Output = Result<(), NotDurable>> + Send>>,
+    usage: Option<Bytes>,
     surface: Surface,
 }
 
@@ -136,6 +138,7 @@ impl Relay {
                         self.out
                             .push_back(Problem::NotDurable.into_event(ending.surface));
                     } else {
+                        self.out.extend(ending.usage.take());
                         self.out.push_back(Bytes::from_static(sse::DONE));
                     }
                     self.stage = Stage::Finished;
@@ -287,11 +290,10 @@ impl Active {
             out.push_back(problem.into_event(surface));
         }
         let Settled { price, commit } = session.settle(ending);
-        if let Some(price) = price.filter(|_| ending == Ending::Complete) {
-            out.extend(filter.usage_event(price, wish));
-        }
+        let price = price.filter(|_| ending == Ending::Complete);
         Closing {
             commit: Box::pin(commit.durable()),
+            usage: price.and_then(|price| filter.usage_event(price, wish)),
             surface,
         }
     }

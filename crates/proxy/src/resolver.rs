@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use airouter_billing::decimal::parse_decimal;
 use airouter_billing::event::{Ending, LossReason};
@@ -13,7 +13,7 @@ use airouter_billing::usage::{CostSource, Inference};
 use airouter_billing::{
     ModelPrices, Nanos, Outcome, Quantity, RequestId, TokenCounts, Usage, UsageEvent,
 };
-use airouter_openrouter::Generation;
+use airouter_openrouter::{Generation, LookedUp};
 use airouter_store::StoreError;
 use airouter_store::idempotency::FinishedClaim;
 use airouter_store::leases::ReplicaId;
@@ -168,14 +168,19 @@ async fn find_out(gateway: &Gateway, pending: &PendingRequest, questions: &Semap
     let Some(id) = pending.served.generation_id.as_deref() else {
         return Found::Nothing;
     };
-    let mut attempts = 0;
+    let (mut attempts, mut denied_since) = (0, None);
     loop {
         let now = gateway.clock.now();
         let at = match recovery::next(pending.reason, attempts, pending.since, now) {
             Next::GiveUp => return Found::Nothing,
             Next::AskAt(at) => at,
         };
-        tokio::time::sleep(Duration::from_micros(at.micros_since(now))).await;
+        let wait = Duration::from_micros(at.micros_since(now));
+        tokio::time::sleep(match denied_since {
+            Some(_) => wait.min(recovery::DENYING_ROUTER_ASKED_EVERY),
+            None => wait,
+        })
+        .await;
         attempts += 1;
         let masters = gateway.masters.load_full();
         let Some(master) = masters.get(pending.served.master_account) else {
@@ -184,14 +189,18 @@ async fn find_out(gateway: &Gateway, pending: &PendingRequest, questions: &Semap
         let Ok(_turn) = questions.acquire().await else {
             return Found::Nothing;
         };
-        match master
-            .control
-            .generation(master.key(gateway.clock.now()), id)
-            .await
-        {
-            Ok(Some(generation)) => return Found::Record(Box::new(generation)),
-            Ok(None) => {}
+        let key = master.key(gateway.clock.now());
+        match master.control.look_generation_up(key, id).await {
+            Ok(LookedUp::Found(generation)) => return Found::Record(generation),
+            Ok(LookedUp::Unknown) if master.is_a_router() => {
+                let since = *denied_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= recovery::ROUTER_DENIES_FOR {
+                    return Found::Nothing;
+                }
+            }
+            Ok(LookedUp::NotYet | LookedUp::Unknown) => denied_since = None,
             Err(error) => {
+                denied_since = None;
                 tracing::warn!(%error, generation = id, "a generation record could not be asked for");
             }
         }

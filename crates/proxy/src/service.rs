@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::body::AnswerBody;
 use crate::client_address::Peer;
 use crate::gateway::Gateway;
+use crate::hops::Hops;
 use crate::problem::Problem;
 use crate::route::{self, Route, Surface};
 use crate::{account, chat, health, models, quote};
@@ -27,6 +28,7 @@ const OTHER_KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 pub(crate) struct Caller {
     pub(crate) id: RequestId,
     pub(crate) client: IpAddr,
+    pub(crate) hops: Hops,
 }
 
 /// Answers a request. Never fails: what goes wrong is an answer too.
@@ -40,22 +42,16 @@ pub(crate) async fn answer(
         .trusted_proxies
         .client(peer, request.headers());
     let id = RequestId::new(Uuid::now_v7());
+    let hops = Hops::of(request.headers());
+    let caller = Caller { id, client, hops };
     let uri = request.uri().clone();
     let (surface, route) = route::find(request.method(), uri.path(), uri.query());
     let answered = match route {
-        Ok(route) => hand_over(&gateway, Caller { id, client }, surface, route, request).await,
+        Ok(route) => hand_over(&gateway, caller, surface, route, request).await,
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| {
-        gateway.metrics.request_refused(problem.refusal());
-        tracing::info!(
-            target: "airouter::request",
-            request = %id,
-            client = %client,
-            status = problem.status().as_u16(),
-            code = problem.code(),
-            "refused"
-        );
+        note_refusal(&gateway, caller, &problem);
         problem.into_response(surface)
     });
     // A UUID is always a header value.
@@ -63,6 +59,19 @@ pub(crate) async fn answer(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Counts a request that is not answered, and writes its line.
+pub(crate) fn note_refusal(gateway: &Gateway, caller: Caller, problem: &Problem) {
+    gateway.metrics.request_refused(problem.refusal());
+    tracing::info!(
+        target: "airouter::request",
+        request = %caller.id,
+        client = %caller.client,
+        status = problem.status().as_u16(),
+        code = problem.code(),
+        "refused"
+    );
 }
 
 async fn hand_over(

@@ -17,7 +17,9 @@ use uuid::Uuid;
 
 use crate::abandoned::Abandoned;
 use crate::catalog::{Catalog, CatalogEntry};
+use crate::early_head::EarlyHead;
 use crate::gateway::Gateway;
+use crate::hops::Hops;
 use crate::idempotency::HeldKey;
 use crate::in_flight::{Running, WrittenDown};
 use crate::leases::Holds;
@@ -49,6 +51,7 @@ pub(crate) struct Session {
     pub(crate) meter: Meter,
     pub(crate) moments: Moments,
     pub(crate) client: IpAddr,
+    pub(crate) hops: Hops,
     pub(crate) key_preview: Arc<str>,
     pub(crate) holds: Holds,
     pub(crate) rate: Admission,
@@ -65,6 +68,8 @@ pub(crate) struct Session {
     pub(crate) plan: SharedPlan,
     /// Set when its client has gone.
     pub(crate) abandoned: Option<Abandoned>,
+    /// Of an answer whose head may be sent before the answer is there.
+    pub(crate) head: Option<Arc<EarlyHead>>,
 }
 
 /// A request that has ended, with what it used as far as that is known.

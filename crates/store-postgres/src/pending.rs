@@ -117,6 +117,21 @@ pub(crate) async fn own(
     Ok(rows.into_iter().map(|Json(pending)| pending).collect())
 }
 
+/// The requests of a generation: one, but for what an upstream repeats.
+pub(crate) async fn of_generation(
+    connection: &mut PgConnection,
+    generation: &str,
+) -> Result<Vec<PendingRequest>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        r#"SELECT details AS "details!: Json<PendingRequest>" FROM pending_requests WHERE generation_id = $1 LIMIT 16"#,
+        generation
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    Ok(rows.into_iter().map(|Json(pending)| pending).collect())
+}
+
 /// Makes requests of replicas that have ended, or that nobody owns, this replica's; the oldest first. Those that another
 /// replica is just taking are left to it. (The array is on purpose: a join would not be looked at again for a row that
 /// changed hands between being found and being locked.)

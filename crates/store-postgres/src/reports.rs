@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::connection::failed;
 use crate::convert::{Column, counted, timestamptz};
 use crate::open::PostgresStore;
+use crate::pending;
 
 #[async_trait]
 impl Reports for PostgresStore {
@@ -33,6 +34,20 @@ impl Reports for PostgresStore {
         }
         self.on_pool(async |connection| generation(connection, payer, id).await)
             .await
+    }
+
+    async fn is_generation_pending(
+        &self,
+        payer: AccountId,
+        generation: &str,
+    ) -> Result<bool, StoreError> {
+        if generation.contains('\0') {
+            return Ok(false);
+        }
+        let pending = self
+            .on_pool(async |connection| pending::of_generation(connection, generation).await)
+            .await?;
+        Ok(pending.iter().any(|pending| pending.request.payer == payer))
     }
 }
 

@@ -123,6 +123,21 @@ pub(crate) async fn own(
     rows.iter().map(|row| read(&row.id, &row.details)).collect()
 }
 
+/// The requests of a generation: one, but for what an upstream repeats.
+pub(crate) async fn of_generation(
+    store: &SqliteStore,
+    generation: &str,
+) -> Result<Vec<PendingRequest>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT id, details FROM pending_requests WHERE generation_id = $1 LIMIT 16",
+        generation
+    )
+    .fetch_all(&store.readers)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(|row| read(&row.id, &row.details)).collect()
+}
+
 /// Makes requests of replicas that have ended, or that nobody owns, this replica's; the oldest first.
 pub(crate) async fn take_over(
     store: &SqliteStore,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::connection::failed;
 use crate::convert::{Column, counted};
 use crate::open::SqliteStore;
+use crate::pending;
 
 #[async_trait]
 impl Reports for SqliteStore {
@@ -54,6 +55,15 @@ impl Reports for SqliteStore {
         id: &str,
     ) -> Result<Option<ClientGeneration>, StoreError> {
         generation(self, payer, id).await
+    }
+
+    async fn is_generation_pending(
+        &self,
+        payer: AccountId,
+        generation: &str,
+    ) -> Result<bool, StoreError> {
+        let pending = pending::of_generation(self, generation).await?;
+        Ok(pending.iter().any(|pending| pending.request.payer == payer))
     }
 }
 

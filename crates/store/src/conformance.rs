@@ -117,6 +117,7 @@ macro_rules! conformance_tests {
             changes_of_master_accounts_are_told
             a_keys_usage_is_reported
             a_generation_is_found_by_its_payer_only
+            a_generation_is_pending_until_it_is_settled
             what_is_on_sale_is_kept_and_told
             a_plan_gets_versions_and_accounts
             a_generation_has_the_name_that_the_client_used

@@ -71,4 +71,12 @@ pub trait Reports: Send + Sync + 'static {
         payer: AccountId,
         id: &str,
     ) -> Result<Option<ClientGeneration>, StoreError>;
+
+    /// Whether a request of `payer` with this generation id is written down, but what it cost is not: it runs, or that is
+    /// still to be found out.
+    async fn is_generation_pending(
+        &self,
+        payer: AccountId,
+        generation: &str,
+    ) -> Result<bool, StoreError>;
 }

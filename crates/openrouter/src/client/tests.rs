@@ -98,6 +98,17 @@ async fn a_generation_that_is_not_there_yet_is_none() {
 }
 
 #[tokio::test]
+async fn a_router_tells_what_is_not_there_yet_from_what_never_was() {
+    let asked = |headers: &'static str| async move {
+        let look =
+            |client: ControlClient| async move { client.look_generation_up(&key(), "gen-1").await };
+        call(answer("404 Not Found", headers, "{}"), look).await.0
+    };
+    assert_eq!(asked("retry-after: 1\r\n").await, Ok(LookedUp::NotYet));
+    assert_eq!(asked("").await, Ok(LookedUp::Unknown));
+}
+
+#[tokio::test]
 async fn credits_and_keys_keep_the_digits_of_their_money() {
     let credits = |client: ControlClient| async move { client.credits(&key()).await };
     let body = r#"{"data":{"total_credits":100.50,"total_usage":0.000000001}}"#;
@@ -145,7 +156,11 @@ async fn every_status_is_a_fact_to_act_on() {
             ControlError::RateLimited { retry_after },
         ),
         ("524 Timeout", "", ControlError::Server { status: 524 }),
-        ("404 Not Found", "", ControlError::Refused { status: 404 }),
+        (
+            "404 Not Found",
+            "",
+            ControlError::NotFound { retry_after: None },
+        ),
         (
             "302 Found",
             "location: http://127.0.0.1:1/\r\n",

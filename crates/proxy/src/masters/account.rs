@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::breaker::Look;
 use super::credit::{self, CreditStanding};
-use super::key::{self, KeyState, MasterKey};
+use super::key::{self, Issuer, KeyState, MasterKey};
 use super::recent::Recent;
 use super::retry_budget::RetryBudget;
 use super::shared_breaker::SharedBreaker;
@@ -162,6 +162,17 @@ impl Master {
         let works = |key: &&Arc<MasterKey>| key.state.breaker.look(now) == Look::Closed;
         let key = self.keys.iter().find(works).unwrap_or(&self.keys[0]);
         &key.secret
+    }
+
+    /// Whether its upstream is another AI Router.
+    pub(crate) fn is_a_router(&self) -> bool {
+        self.keys.iter().all(|key| key.issuer == Issuer::Router)
+    }
+
+    /// With which its upstream tells its credit: a management key; an AI Router tells it to any key of the client's.
+    pub(super) fn credit_key(&self, now: Timestamp) -> Option<&SecretString> {
+        let of_router = || self.is_a_router().then(|| self.key(now));
+        self.management_key.as_ref().or_else(of_router)
     }
 
     /// Its breaker and its keys' together: what a request finds.

@@ -1,5 +1,5 @@
 //! What is to be known of master accounts beside requests: their credit, which their upstreams tell whoever has a
-//! management key, and the ends of the agreements that they rest on.
+//! management key (an AI Router tells it to its client), and the ends of the agreements that they rest on.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Follower {
     }
 
     async fn ask(&mut self, gateway: &Gateway, master: &Master, before: Option<&CreditReading>) {
-        let Some(key) = &master.management_key else {
+        let Some(key) = master.credit_key(gateway.clock.now()) else {
             return;
         };
         let said = match master.control.credits(key).await {

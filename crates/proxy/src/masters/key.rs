@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use airouter_auth::KeyHash;
 use airouter_billing::Timestamp;
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
@@ -20,7 +21,18 @@ pub(crate) struct MasterKey {
     pub(crate) secret: SecretString,
     /// `Authorization` of requests with it, marked as sensitive; `None` at an upstream that wants none.
     pub(crate) authorization: Option<HeaderValue>,
+    /// Whose key it is.
+    pub(crate) issuer: Issuer,
     pub(super) state: Arc<KeyState>,
+}
+
+/// Who issued a key, which its form tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Issuer {
+    /// An AI Router, whose client this one is.
+    Router,
+    /// OpenRouter, or anything that speaks its API.
+    Other,
 }
 
 /// What lasts as long as the key does, whatever else of its account changes.
@@ -41,8 +53,13 @@ impl MasterKey {
             "" => None,
             key => Some(bearer(key)?),
         };
+        let issuer = match KeyHash::of_presented(secret.expose_secret().as_bytes()) {
+            Ok(_) => Issuer::Router,
+            Err(_) => Issuer::Other,
+        };
         Ok(Self {
             id,
+            issuer,
             secret,
             authorization,
             state,

@@ -9,6 +9,7 @@ use super::world::{START, World, charge, new_person};
 use crate::Store;
 use crate::clients::NewCap;
 use crate::reports::KeyLimit;
+use crate::settlements::CommitBatch;
 
 /// What a key spent, ever and in the periods that contain now, and what is left of its own limit.
 pub async fn a_keys_usage_is_reported(store: Arc<dyn Store>) {
@@ -75,4 +76,33 @@ pub async fn a_generation_is_found_by_its_payer_only(store: Arc<dyn Store>) {
     }
     let unknown = world.store.generation(client.account, "gen-x").await;
     assert_eq!(unknown.unwrap(), None);
+}
+
+/// Who pays for a request learns that what it cost is still to be found out, and nobody else.
+pub async fn a_generation_is_pending_until_it_is_settled(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (client, other) = (world.prepaid(1_000).await, world.prepaid(1_000).await);
+    world.lease(client.balance(), 80).await;
+    let pending = world.pending(&client, vec![charge(client.balance(), 80, 0)]);
+    let generation = pending.served.generation_id.clone().unwrap();
+    let is_pending = async |payer, generation: &str| {
+        let pending = world.store.is_generation_pending(payer, generation).await;
+        pending.unwrap()
+    };
+    assert!(!is_pending(client.account, &generation).await);
+    let batch = CommitBatch {
+        pending: vec![pending.clone()],
+        ..CommitBatch::default()
+    };
+    let committed = world.store.commit(world.replica, &batch, START).await;
+    committed.unwrap();
+    assert!(is_pending(client.account, &generation).await);
+    assert!(!is_pending(other.account, &generation).await);
+    assert!(!is_pending(client.account, "gen-x\0").await);
+    let mut event = world.event(&client, "0.0000001");
+    event.request = pending.request;
+    event.served = pending.served;
+    event.charges = vec![charge(client.balance(), 80, 0)];
+    world.commit(vec![event]).await;
+    assert!(!is_pending(client.account, &generation).await);
 }
