@@ -1,5 +1,6 @@
 //! Creating people and their keys, for the commands that do.
 
+pub(crate) use airouter_api::names::{email, name};
 use airouter_auth::{ClientKey, hash_password};
 use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, ApiKeyId, Timestamp, UserId};
@@ -17,9 +18,6 @@ use crate::config::Secrets;
 
 /// Who the first admin is when nobody says.
 const DEFAULT_ADMIN_EMAIL: &str = "admin@localhost";
-/// RFC 5321, 4.5.3.1.3: a path has at most 256 characters, two of them brackets.
-const LONGEST_EMAIL: usize = 254;
-const LONGEST_NAME: usize = 200;
 /// 144 bits: more than anyone guesses.
 const PASSWORD_BYTES: usize = 18;
 
@@ -49,25 +47,6 @@ pub(crate) struct FirstAdmin {
     pub(crate) email: String,
     /// The generated password, to be shown once.
     pub(crate) generated_password: Option<SecretString>,
-}
-
-/// An e-mail address without spaces around it; `None` for what can't be one. Whether it exists only a mail can tell.
-pub(crate) fn email(text: &str) -> Option<String> {
-    let text = text.trim();
-    let (local, domain) = text.rsplit_once('@')?;
-    let is_plain = |part: &str| {
-        !part.is_empty()
-            && !part.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@')
-    };
-    (is_plain(local) && is_plain(domain) && text.len() <= LONGEST_EMAIL).then(|| text.to_owned())
-}
-
-/// A name to show, without spaces around it.
-pub(crate) fn name(text: &str) -> Option<String> {
-    let text = text.trim();
-    let is_name =
-        !text.is_empty() && text.len() <= LONGEST_NAME && !text.contains(char::is_control);
-    is_name.then(|| text.to_owned())
 }
 
 /// Creates a person with an account of its own.

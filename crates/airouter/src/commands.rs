@@ -2,6 +2,7 @@
 
 mod accounts;
 mod aliases;
+mod audit;
 mod credit;
 mod demo;
 mod ledger;
@@ -63,6 +64,9 @@ enum Command {
     /// Look at and change the operator's accounts at upstreams.
     #[command(subcommand, after_help = master_accounts::HELP)]
     MasterAccounts(master_accounts::Command),
+    /// Look at the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Bring the database's schema to this version.
     #[command(after_help = migrate::HELP)]
     Migrate,
@@ -79,6 +83,13 @@ enum LedgerCommand {
     /// Book usage that the database refused before.
     #[command(after_help = ledger::BOOK_REFUSED_HELP)]
     BookRefused,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Prove that no entry was changed, left out or put in.
+    #[command(after_help = audit::HELP)]
+    Verify,
 }
 
 /// What commands begin with.
@@ -105,6 +116,7 @@ impl CommandLine {
             | Command::Ledger(_)
             | Command::Reconcile(_)
             | Command::MasterAccounts(_)
+            | Command::Audit(_)
             | Command::Migrate
             | Command::SimulateUpstream(_) => "warn",
         }
@@ -138,6 +150,7 @@ impl CommandLine {
             }
             Command::Reconcile(arguments) => reconcile::run(arguments, &context.config).await,
             Command::MasterAccounts(command) => master_accounts::run(command, &context).await,
+            Command::Audit(AuditCommand::Verify) => audit::verify(&context.config).await,
             Command::Migrate => migrate::run(&context.config).await,
             Command::SimulateUpstream(arguments) => simulate_upstream::run(arguments).await,
         }

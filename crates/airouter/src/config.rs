@@ -4,6 +4,7 @@ mod connections;
 mod environment;
 mod listeners;
 mod process;
+mod registration;
 mod secrets;
 mod settings;
 mod storage;
@@ -14,6 +15,7 @@ mod web_address;
 
 use std::fmt;
 
+use airouter_api::RegistrationMode;
 use airouter_proxy::answer_headers::AnswerHeaders;
 use airouter_proxy::gateway::ProxyProtocol;
 
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) upstream: Upstream,
     /// Secrets of the operator's own.
     pub(crate) secrets: Secrets,
+    /// Who may register.
+    pub(crate) registration: RegistrationMode,
     /// How the process runs.
     pub(crate) process: Process,
     /// Variables that look like settings and are none.
@@ -76,6 +80,7 @@ impl Config {
             storage: Storage::read(&mut reader),
             upstream: Upstream::read(&mut reader),
             secrets: Secrets::read(&mut reader),
+            registration: registration::read(&mut reader),
             process: Process::read(&mut reader),
             unknown: environment.unknown(),
         };
@@ -92,6 +97,7 @@ impl fmt::Display for Config {
             storage,
             upstream,
             secrets,
+            registration,
             process,
             unknown: _,
         } = self;
@@ -153,6 +159,7 @@ impl fmt::Display for Config {
                 "ADMIN_PASSWORD",
                 set(secrets.admin_password.is_some()).to_owned(),
             ),
+            ("AIROUTER_REGISTRATION", registration.name().to_owned()),
             (
                 "HTTPS_PROXY",
                 set(upstream.https_proxy.is_some()).to_owned(),

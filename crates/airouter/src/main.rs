@@ -6,6 +6,7 @@ mod certificate;
 mod clock;
 mod commands;
 mod config;
+mod control_plane;
 mod database;
 mod lifecycle;
 mod logging;

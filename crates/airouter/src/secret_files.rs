@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use airouter_auth::{EncryptionKeys, Pseudonyms};
+use airouter_auth::{EncryptionKeys, Pseudonyms, TokenKeys};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -39,12 +39,21 @@ pub(crate) fn encryption_keys(config: &Config) -> anyhow::Result<EncryptionKeys>
     EncryptionKeys::parse(&text).context("the stored encryption key can't be read")
 }
 
-/// What makes pseudonyms: the last of `SECRET_KEY`, so that a new key put in front changes no pseudonym.
-pub(crate) fn pseudonyms(config: &Config) -> anyhow::Result<Pseudonyms> {
-    let text = set_or_generated(
+/// What access tokens are signed with: keys derived from each of `SECRET_KEY`.
+pub(crate) fn token_keys(config: &Config) -> anyhow::Result<TokenKeys> {
+    TokenKeys::parse(&secret_key(config)?).context("the stored secret key can't be read")
+}
+
+fn secret_key(config: &Config) -> anyhow::Result<SecretString> {
+    set_or_generated(
         config.secrets.secret_key.as_ref(),
         &config.storage.data_dir.join("secret_key"),
-    )?;
+    )
+}
+
+/// What makes pseudonyms: the last of `SECRET_KEY`, so that a new key put in front changes no pseudonym.
+pub(crate) fn pseudonyms(config: &Config) -> anyhow::Result<Pseudonyms> {
+    let text = secret_key(config)?;
     let oldest = text.expose_secret().rsplit(',').next().unwrap_or_default();
     let bytes = BASE64
         .decode(oldest.trim())

@@ -24,6 +24,7 @@ use crate::catalog::CatalogLoader;
 use crate::certificate::CertificateWatch;
 use crate::clock::SystemClock;
 use crate::config::{Config, reachable};
+use crate::control_plane;
 use crate::lifecycle::Lifecycle;
 use crate::master_accounts::{self, OpenedMasterAccount};
 use crate::masters::{StoredMasters, control_client};
@@ -96,6 +97,7 @@ impl Server {
                 .context("HTTPS_PROXY")?,
             limiter: limiter(config, &clock, lifecycle)?,
             settings: settings(config),
+            control_plane: control_plane::new(config, &store, &clock)?,
         })
         .await?;
         let loader = catalog_loader(config, &store, &clock, &opened)?;

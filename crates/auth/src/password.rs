@@ -62,6 +62,16 @@ impl PasswordHash {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a new hash of the same password would have other parameters.
+    pub fn is_outdated(&self) -> bool {
+        let parameters = phc::PasswordHash::new(&self.0)
+            .ok()
+            .and_then(|hash| Params::try_from(&hash).ok());
+        parameters.is_none_or(|found| {
+            (found.m_cost(), found.t_cost(), found.p_cost()) != (MEMORY_KIB, PASSES, LANES)
+        })
+    }
 }
 
 /// Keeps hashes out of logs, where they could be attacked offline.
@@ -128,6 +138,18 @@ mod tests {
             hash,
             "the salt is new each time"
         );
+        assert!(!stored.is_outdated());
+    }
+
+    #[test]
+    fn a_hash_with_other_parameters_is_outdated() {
+        let parameters = Params::new(MEMORY_KIB, PASSES - 1, LANES, None).unwrap();
+        let old: phc::PasswordHash = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters)
+            .hash_password(b"correct horse")
+            .unwrap();
+        let old = PasswordHash::parse(&old.to_string()).unwrap();
+        assert!(old.is_outdated());
+        assert_eq!(verify_password(&secret("correct horse"), &old), Ok(()));
     }
 
     #[test]

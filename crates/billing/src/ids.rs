@@ -38,6 +38,8 @@ uuid_id!(/// A client key.
     ApiKeyId);
 uuid_id!(/// A login.
     UserId);
+uuid_id!(/// A login that goes on.
+    SessionId);
 uuid_id!(/// A master account at an upstream.
     MasterAccountId);
 uuid_id!(/// One request; also the id of its usage event and what a client sees as `x-request-id`.

@@ -46,7 +46,7 @@ pub use access::ModelAccess;
 pub use budget::{BudgetId, BudgetRef, Quantity};
 pub use discount::{Discount, DiscountBasis};
 pub use event::{Outcome, UsageEvent};
-pub use ids::{AccountId, ApiKeyId, MasterAccountId, PlanVersionId, RequestId, UserId};
+pub use ids::{AccountId, ApiKeyId, MasterAccountId, PlanVersionId, RequestId, SessionId, UserId};
 pub use money::Nanos;
 pub use period::Period;
 pub use plan::{Plan, PriceRule};

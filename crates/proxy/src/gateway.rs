@@ -22,6 +22,7 @@ use crate::catalog::Catalog;
 use crate::changes;
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
+use crate::control_plane::ControlPlane;
 use crate::history::{Committed, Continuity, History};
 use crate::idempotency::ClaimKeeper;
 use crate::in_flight::InFlight;
@@ -150,6 +151,8 @@ pub struct Parts {
     pub limiter: Limiter,
     /// What the operator set.
     pub settings: Settings,
+    /// What answers all other requests.
+    pub control_plane: Arc<dyn ControlPlane>,
 }
 
 /// What all requests share.
@@ -160,6 +163,7 @@ pub struct Gateway {
     pub(crate) pseudonyms: Pseudonyms,
     pub(crate) upstream: UpstreamClient,
     pub(crate) settings: Settings,
+    pub(crate) control_plane: Arc<dyn ControlPlane>,
     pub(crate) keys: KeyCache,
     pub(crate) keys_used: changes::KeysUsed,
     pub(crate) catalog: ArcSwap<Catalog>,
@@ -204,6 +208,7 @@ impl Gateway {
             upstream,
             limiter,
             settings,
+            control_plane,
         } = parts;
         let (history, committed) = (History::open(&data_dir), Arc::<Committed>::default());
         let replica = Replica::register(Arc::clone(&store), Arc::clone(&clock)).await?;
@@ -246,6 +251,7 @@ impl Gateway {
             upstream,
             limiter,
             settings,
+            control_plane,
             replica,
             leases,
             spool,

@@ -30,6 +30,7 @@ mod chat;
 mod choosing;
 pub mod client_address;
 pub mod clock;
+pub mod control_plane;
 pub mod early_head;
 mod events;
 mod forward;

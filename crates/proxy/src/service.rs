@@ -48,6 +48,10 @@ pub(crate) async fn answer(
     let (surface, route) = route::find(request.method(), uri.path(), uri.query());
     let answered = match route {
         Ok(route) => hand_over(&gateway, caller, surface, route, request).await,
+        Err(Problem::UnknownPath) if gateway.control_plane.serves(uri.path()) => {
+            let answer = gateway.control_plane.answer(request, client).await;
+            Ok(answer.map(AnswerBody::whole))
+        }
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| {

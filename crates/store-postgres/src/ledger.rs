@@ -30,7 +30,7 @@ impl Ledger for PostgresStore {
         self.on_pool(async |connection| {
             let mut transaction = begin(connection).await?;
             let adjusted = adjust(&mut transaction, adjustment).await;
-            finish(transaction, adjusted).await
+            finish(transaction, adjusted.map(|(_, _, after)| after)).await
         })
         .await
     }
@@ -97,10 +97,11 @@ async fn look(connection: &mut PgConnection, durable: &Durable) -> Result<Ledger
     })
 }
 
-async fn adjust(
+/// Books an adjustment in a transaction that the caller has begun: its number, the balance before it and after it.
+pub(crate) async fn adjust(
     connection: &mut PgConnection,
     adjustment: &Adjustment,
-) -> Result<Balance, StoreError> {
+) -> Result<(i64, Balance, Balance), StoreError> {
     let account = adjustment.account;
     books::lock(connection, &BTreeSet::new(), std::iter::once(account.get())).await?;
     let before = people::balance(connection, account).await?;
@@ -124,16 +125,18 @@ async fn adjust(
         earned: added.max(Nanos::ZERO).get(),
         ..BalanceChange::default()
     };
+    let transaction = open_transaction(connection, adjustment).await?;
     let entry = Entry {
         postings: vec![Postings {
-            transaction: open_transaction(connection, adjustment).await?,
+            transaction,
             postings,
         }],
         balances: BalanceChanges::from([(account.get(), change)]),
         ..Entry::default()
     };
     books::write(connection, &entry).await?;
-    people::balance(connection, account).await
+    let after = people::balance(connection, account).await?;
+    Ok((transaction, before, after))
 }
 
 /// The transaction of the ledger that an adjustment is.

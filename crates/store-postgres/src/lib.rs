@@ -5,8 +5,11 @@
 //! server that hangs says nothing; a connection on which something was given up is closed, not used again.
 
 mod address;
+mod audit;
+mod booking;
 mod books;
 mod changes;
+mod client_admin;
 mod clients;
 mod commit;
 mod connection;
@@ -16,13 +19,17 @@ mod dedicated;
 mod grants;
 mod hints;
 mod idempotency;
+mod invitations;
+mod key_admin;
 mod key_lookup;
 mod keys;
 mod lane;
 mod leases;
 mod ledger;
+mod logins;
 mod master_accounts;
 mod open;
+mod operator_tokens;
 mod pending;
 mod people;
 mod plans;

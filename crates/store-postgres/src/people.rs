@@ -116,7 +116,11 @@ async fn insert_account(
     insert_caps(connection, BudgetOwner::Account(id), account.caps).await
 }
 
-async fn check_tier(connection: &mut PgConnection, tier: Option<&str>) -> Result<(), StoreError> {
+/// Whether there is such a tier.
+pub(crate) async fn check_tier(
+    connection: &mut PgConnection,
+    tier: Option<&str>,
+) -> Result<(), StoreError> {
     let is_known = sqlx::query_scalar!(
         r#"SELECT ($1::text IS NULL OR EXISTS (SELECT 1 FROM tiers WHERE name = $1)) AS "is_known!""#,
         tier
@@ -136,7 +140,16 @@ pub(crate) async fn create_person(
     person: &NewPerson,
 ) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
-    check_tier(&mut transaction, person.tier.as_deref()).await?;
+    insert_person(&mut transaction, person).await?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// As [`create_person`], in a transaction that the caller has begun.
+pub(crate) async fn insert_person(
+    connection: &mut PgConnection,
+    person: &NewPerson,
+) -> Result<(), StoreError> {
+    check_tier(connection, person.tier.as_deref()).await?;
     let (user, account) = (person.user.get(), person.account.get());
     let (role, at) = (person.role.name(), timestamptz(person.at));
     sqlx::query!(
@@ -153,7 +166,7 @@ pub(crate) async fn create_person(
         person.signup_address,
         at
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await
     .map_err(|error| insert_failed(error, "a user with this e-mail address"))?;
     let new = NewAccount {
@@ -167,16 +180,16 @@ pub(crate) async fn create_person(
         limits: person.limits,
         at: person.at,
     };
-    insert_account(&mut transaction, new).await?;
+    insert_account(connection, new).await?;
     sqlx::query!(
         "INSERT INTO persons (account_id, user_id) VALUES ($1, $2)",
         account,
         user
     )
-    .execute(&mut *transaction)
+    .execute(connection)
     .await
-    .map_err(failed)?;
-    transaction.commit().await.map_err(failed)
+    .map(drop)
+    .map_err(failed)
 }
 
 /// Creates an organization.

@@ -22,47 +22,9 @@ use crate::{changes, people, verify};
 #[async_trait]
 impl Ledger for SqliteStore {
     async fn adjust(&self, adjustment: &Adjustment) -> Result<Balance, StoreError> {
-        let account = adjustment.account;
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
-        let before = people::balance(&mut transaction, account).await?;
-        let free = before
-            .balance
-            .saturating_add(before.credit_line)
-            .saturating_sub(before.reserved);
-        let owed = owed(&mut transaction, account).await?;
-        let standing = Standing { free, owed };
-        let postings = posting::adjustment(account, adjustment.amount, standing)
-            .into_postings()
-            .map_err(|_| StoreError::OutOfRange)?;
-        // A client's balance is a liability: a credit to it is a negative posting.
-        let added: Nanos = postings
-            .iter()
-            .filter(|posting| posting.account == LedgerAccount::ClientBalance(account))
-            .map(|posting| -posting.amount)
-            .sum();
-        let change = BalanceChange {
-            balance: added.get(),
-            earned: added.max(Nanos::ZERO).get(),
-            ..BalanceChange::default()
-        };
-        let books =
-            books::read(&mut transaction, None, &BTreeSet::new(), std::iter::empty()).await?;
-        let entry = Entry {
-            transactions: vec![NewTransaction {
-                number: books.next_transaction,
-                kind: TransactionKind::Adjustment {
-                    reason: &adjustment.reason,
-                    actor: &adjustment.actor,
-                },
-                at: adjustment.at,
-                postings,
-            }],
-            balances: BalanceChanges::from([(account.get(), change)]),
-            ..Entry::default()
-        };
-        books::write(&mut transaction, &entry).await?;
-        let after = people::balance(&mut transaction, account).await?;
+        let (_, _, after) = adjust(&mut transaction, adjustment).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(after)
     }
@@ -121,6 +83,52 @@ impl Ledger for SqliteStore {
     async fn verify(&self) -> Result<Verification, StoreError> {
         verify::verify(self).await
     }
+}
+
+/// Books an adjustment in a transaction that the caller has begun: its number, the balance before it and after it.
+pub(crate) async fn adjust(
+    connection: &mut SqliteConnection,
+    adjustment: &Adjustment,
+) -> Result<(i64, Balance, Balance), StoreError> {
+    let account = adjustment.account;
+    let before = people::balance(connection, account).await?;
+    let free = before
+        .balance
+        .saturating_add(before.credit_line)
+        .saturating_sub(before.reserved);
+    let owed = owed(connection, account).await?;
+    let standing = Standing { free, owed };
+    let postings = posting::adjustment(account, adjustment.amount, standing)
+        .into_postings()
+        .map_err(|_| StoreError::OutOfRange)?;
+    // A client's balance is a liability: a credit to it is a negative posting.
+    let added: Nanos = postings
+        .iter()
+        .filter(|posting| posting.account == LedgerAccount::ClientBalance(account))
+        .map(|posting| -posting.amount)
+        .sum();
+    let change = BalanceChange {
+        balance: added.get(),
+        earned: added.max(Nanos::ZERO).get(),
+        ..BalanceChange::default()
+    };
+    let books = books::read(connection, None, &BTreeSet::new(), std::iter::empty()).await?;
+    let entry = Entry {
+        transactions: vec![NewTransaction {
+            number: books.next_transaction,
+            kind: TransactionKind::Adjustment {
+                reason: &adjustment.reason,
+                actor: &adjustment.actor,
+            },
+            at: adjustment.at,
+            postings,
+        }],
+        balances: BalanceChanges::from([(account.get(), change)]),
+        ..Entry::default()
+    };
+    books::write(connection, &entry).await?;
+    let after = people::balance(connection, account).await?;
+    Ok((books.next_transaction, before, after))
 }
 
 /// What a claw-back took beyond the balance.

@@ -4,18 +4,25 @@
 //! `BEGIN IMMEDIATE` transaction on the one writing connection, batches go in as JSON arrays, and a few read-only
 //! connections serve the rest. Other processes may write to the same file while a server runs; the change log says what.
 
+mod audit;
+mod booking;
 mod books;
 mod changes;
+mod client_admin;
 mod commit;
 mod connection;
 mod convert;
 mod corrections;
 mod idempotency;
+mod invitations;
+mod key_admin;
 mod keys;
 mod leases;
 mod ledger;
+mod logins;
 mod master_accounts;
 mod open;
+mod operator_tokens;
 mod pending;
 mod people;
 mod plans;

@@ -117,7 +117,8 @@ async fn insert_account(
     insert_caps(connection, BudgetOwner::Account(id), account.caps).await
 }
 
-async fn check_tier(
+/// Whether there is such a tier.
+pub(crate) async fn check_tier(
     connection: &mut SqliteConnection,
     tier: Option<&str>,
 ) -> Result<(), StoreError> {
@@ -141,7 +142,16 @@ pub(crate) async fn create_person(
 ) -> Result<(), StoreError> {
     let mut writer = store.writer().await?;
     let mut transaction = begin(&mut writer).await?;
-    check_tier(&mut transaction, person.tier.as_deref()).await?;
+    insert_person(&mut transaction, person).await?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// As [`create_person`], in a transaction that the caller has begun.
+pub(crate) async fn insert_person(
+    connection: &mut SqliteConnection,
+    person: &NewPerson,
+) -> Result<(), StoreError> {
+    check_tier(connection, person.tier.as_deref()).await?;
     let (user, account) = (person.user.get(), person.account.get());
     let (role, at) = (person.role.name(), person.at.as_micros());
     sqlx::query!(
@@ -158,7 +168,7 @@ pub(crate) async fn create_person(
         person.signup_address,
         at
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await
     .map_err(|error| insert_failed(error, "a user with this e-mail address"))?;
     let new = NewAccount {
@@ -172,16 +182,16 @@ pub(crate) async fn create_person(
         limits: person.limits,
         at: person.at,
     };
-    insert_account(&mut transaction, new).await?;
+    insert_account(connection, new).await?;
     sqlx::query!(
         "INSERT INTO persons (account_id, user_id) VALUES ($1, $2)",
         account,
         user
     )
-    .execute(&mut *transaction)
+    .execute(connection)
     .await
-    .map_err(failed)?;
-    transaction.commit().await.map_err(failed)
+    .map(drop)
+    .map_err(failed)
 }
 
 /// Creates an organization.

@@ -117,6 +117,13 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+
+    /// The role with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Client, Self::Admin]
+            .into_iter()
+            .find(|role| role.name() == name)
+    }
 }
 
 /// A person to be created: a login, an account that it owns, and what it may spend.

@@ -4,17 +4,22 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::missing_panics_doc,
     reason = "the suite is code of tests, in a crate so that every adapter can use it: a promise that is broken panics"
 )]
 
+mod client_admin;
 mod clients;
 mod commits;
 mod corrections;
 mod idempotency;
+mod invitations;
 mod leases;
 mod ledger;
+mod logins;
 mod master_accounts;
+mod operator_tokens;
 mod prices;
 mod reconciliation;
 mod replicas;
@@ -23,13 +28,17 @@ mod sale;
 mod workload;
 mod world;
 
+pub use client_admin::*;
 pub use clients::*;
 pub use commits::*;
 pub use corrections::*;
 pub use idempotency::*;
+pub use invitations::*;
 pub use leases::*;
 pub use ledger::*;
+pub use logins::*;
 pub use master_accounts::*;
+pub use operator_tokens::*;
 pub use prices::*;
 pub use reconciliation::*;
 pub use replicas::*;
@@ -54,6 +63,22 @@ macro_rules! conformance_tests {
             changes_are_told_in_order
             too_many_changes_are_an_overflow
             an_admin_is_seen
+            credentials_are_found_by_email
+            a_session_goes_on_until_it_ends
+            a_refresh_token_is_exchanged_once
+            a_used_refresh_token_ends_its_session
+            a_refresh_token_is_exchanged_by_one_of_many
+            sessions_are_listed_and_bounded
+            keys_are_listed_and_revoked_by_their_owner
+            clients_are_listed_and_found
+            a_booking_is_audited
+            a_booking_is_made_once_for_its_key
+            a_client_is_disabled_and_enabled
+            a_client_is_changed_as_it_was_seen
+            an_invitation_is_used_once
+            an_operator_token_holds_until_it_ends
+            operator_tokens_are_listed_and_their_use_is_noted
+            an_invitation_that_does_not_hold_registers_nobody
             a_lease_is_all_or_nothing
             a_lease_leaves_room_for_others
             leases_never_exceed_a_cap

@@ -3,15 +3,21 @@
 //! An adapter persists and decides nothing: what a number means and how it is computed is settled in `airouter-billing`.
 //! The traits are split by who needs them; [`Store`] is all of them. What they mean is fixed by [`conformance`].
 
+pub mod audit;
+pub mod client_admin;
 pub mod clients;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
 pub mod idempotency;
+pub mod invitations;
+pub mod key_admin;
 pub mod leases;
 pub mod ledger;
+pub mod logins;
 pub mod loss_rows;
 pub mod master_accounts;
+pub mod operator_tokens;
 pub mod plans;
 pub mod prices;
 pub mod reconciliation;
@@ -21,12 +27,18 @@ pub mod settlements;
 pub mod shared_texts;
 pub mod verification;
 
+pub use audit::Audit;
+pub use client_admin::ClientAdmin;
 pub use clients::Clients;
 pub use error::StoreError;
 pub use idempotency::Idempotency;
+pub use invitations::Invitations;
+pub use key_admin::KeyAdmin;
 pub use leases::Leases;
 pub use ledger::Ledger;
+pub use logins::Logins;
 pub use master_accounts::MasterAccounts;
+pub use operator_tokens::OperatorTokens;
 pub use plans::Plans;
 pub use prices::Prices;
 pub use reconciliation::Reconciliation;
@@ -36,11 +48,17 @@ pub use settlements::Settlements;
 
 /// A database with everything in it.
 pub trait Store:
-    Clients
+    Audit
+    + ClientAdmin
+    + Clients
     + Idempotency
+    + Invitations
+    + KeyAdmin
     + Leases
     + Ledger
+    + Logins
     + MasterAccounts
+    + OperatorTokens
     + Plans
     + Prices
     + Reconciliation
@@ -51,11 +69,17 @@ pub trait Store:
 }
 
 impl<T> Store for T where
-    T: Clients
+    T: Audit
+        + ClientAdmin
+        + Clients
         + Idempotency
+        + Invitations
+        + KeyAdmin
         + Leases
         + Ledger
+        + Logins
         + MasterAccounts
+        + OperatorTokens
         + Plans
         + Prices
         + Reconciliation

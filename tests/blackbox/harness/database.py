@@ -4,6 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -77,6 +78,10 @@ class Database(ABC):
     @abstractmethod
     def tamper(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
         """Changes one row with each statement, whatever triggers have against it: all of them or none."""
+
+    @abstractmethod
+    def unguarded(self, table: str) -> AbstractContextManager[None]:
+        """Meanwhile no trigger of the table keeps it as it is."""
 
     @abstractmethod
     def contents(self) -> bytes:

@@ -56,6 +56,15 @@ class SqliteFile(Database):
     def allow_models(self, key: str, models: list[str]) -> None:
         self.operator_sql(ALLOW_MODELS, json.dumps(models), hash_of(key))
 
+    @contextlib.contextmanager
+    def unguarded(self, table: str) -> Iterator[None]:
+        triggers = self.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", table)
+        for name, _ in triggers:
+            self.execute(f"DROP TRIGGER {name}")
+        yield
+        for _, create in triggers:
+            self.execute(create)
+
     def contents(self) -> bytes:
         """The database, its log and its index."""
         files = sorted(self.path.parent.glob(self.path.name + "*"))

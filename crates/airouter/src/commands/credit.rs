@@ -1,18 +1,15 @@
 //! `airouter credit`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
+use airouter_api::recall;
+use airouter_billing::Nanos;
 use airouter_billing::event::Payment;
 use airouter_billing::money::MoneyError;
-use airouter_billing::{AccountId, BudgetId, Nanos};
 use airouter_proxy::clock::Clock as _;
-use airouter_store::clients::Balance;
 use airouter_store::ledger::Adjustment;
-use airouter_store::{Store, StoreError};
 use anyhow::{Context as _, bail};
 use clap::Args;
-use tokio::time::{Instant, sleep};
 
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -26,9 +23,6 @@ Examples:
   airouter credit --email=ann@example.com --amount=25 --reason='invoice 2026-117'
   airouter credit --email=ann@example.com --amount=-5 --reason='refunded by card'";
 
-/// For so long a debit waits for what servers have leased and don't use.
-const RECALL_WAIT: Duration = Duration::from_millis(800);
-const RECALL_POLL: Duration = Duration::from_millis(50);
 const LONGEST_REASON: usize = 500;
 
 /// The command's arguments.
@@ -56,7 +50,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         bail!("{} is metered and has no balance", person.email);
     }
     if arguments.amount.is_negative() {
-        recall(&*store, person.account, -arguments.amount).await?;
+        recall::recall(&*store, person.account, -arguments.amount).await?;
     }
     let balance = store
         .adjust(&Adjustment {
@@ -70,28 +64,6 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         .context("nothing was booked")?;
     output::result(&format!("BALANCE_USD={}", balance.balance))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks servers for what they have leased and don't use, and waits until as much as the debit needs is free.
-async fn recall(store: &dyn Store, account: AccountId, debit: Nanos) -> Result<(), StoreError> {
-    if is_covered(&store.balance(account).await?, debit) {
-        return Ok(());
-    }
-    store.recall(BudgetId::Balance(account)).await?;
-    let deadline = Instant::now() + RECALL_WAIT;
-    while Instant::now() < deadline {
-        sleep(RECALL_POLL).await;
-        let balance = store.balance(account).await?;
-        if is_covered(&balance, debit) || balance.reserved == Nanos::ZERO {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Whether what is not reserved covers the debit.
-fn is_covered(balance: &Balance, debit: Nanos) -> bool {
-    balance.balance.saturating_sub(balance.reserved) >= debit
 }
 
 fn amount(text: &str) -> Result<Nanos, String> {

@@ -12,7 +12,7 @@ const LONGEST_PASSWORD: usize = 1024;
 /// Secrets of the operator's own, in the form that [`EncryptionKeys::parse`] reads. `None` is to be generated.
 #[derive(Clone, Debug)]
 pub(crate) struct Secrets {
-    /// What pseudonyms are made with.
+    /// What access tokens are signed and pseudonyms made with.
     pub(crate) secret_key: Option<SecretString>,
     /// What stored secrets are sealed with.
     pub(crate) encryption_key: Option<SecretString>,

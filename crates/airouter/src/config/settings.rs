@@ -98,7 +98,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "SECRET_KEY",
         "generated",
-        "32 bytes in base64, comma-separated; required with PostgreSQL",
+        "32 bytes in base64, comma-separated: the first signs, all verify; required with PostgreSQL",
     ),
     setting(
         "ENCRYPTION_KEY",
@@ -114,6 +114,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "ADMIN_PASSWORD",
         "generated and printed once",
         "the first admin's password",
+    ),
+    setting(
+        "AIROUTER_REGISTRATION",
+        "open",
+        "who may register: open, invitation or closed",
     ),
     setting("HTTPS_PROXY", "", "proxy for an https upstream"),
     setting(

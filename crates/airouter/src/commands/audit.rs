@@ -1,0 +1,30 @@
+//! `airouter audit verify`.
+
+use std::process::ExitCode;
+
+use airouter_store::audit::{AuditVerification, verify_audit};
+
+use crate::config::Config;
+use crate::{database, output};
+
+pub(super) const HELP: &str = "\
+Each entry of the audit log carries a hash that covers all entries before it. Runs beside a server. Exit code: 0 when every
+entry is there and as it was written, 1 when one is not.
+
+Example:
+  airouter audit verify";
+
+/// Proves that the audit log is whole, or prints where it is not.
+pub(super) async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
+    let store = database::open(&config.storage, database::OpenMode::Tool).await?;
+    match verify_audit(&*store).await? {
+        AuditVerification::Whole(entries) => {
+            output::result(&format!("audit entries={entries}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        AuditVerification::Broken(number) => {
+            output::result(&format!("audit broken_at={number}"))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

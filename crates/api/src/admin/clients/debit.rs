@@ -1,0 +1,42 @@
+//! `POST /v1/admin/clients/{id}/debit`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::HeaderMap;
+
+use super::booking::{self, Amount, BookedAmount, Direction, Teller};
+use crate::answer::Answer;
+use crate::body::{JsonBody, PathId};
+use crate::caller::{ClientAddress, Operator};
+use crate::shared::Shared;
+
+/// Debit a prepaid account. It is never refused: what the balance does not have is owed.
+///
+/// With an `Idempotency-Key` it is booked once, however often the request comes within a day.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/clients/{id}/debit",
+    tag = "admin",
+    params(
+        ("id" = crate::values::Id, Path, description = "The account's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A key of the caller's choice")
+    ),
+    request_body = Amount,
+    responses((status = 200, description = "What was booked", body = BookedAmount))
+)]
+pub(crate) async fn debit_client(
+    State(shared): State<Arc<Shared>>,
+    operator: Operator,
+    address: ClientAddress,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<Amount>,
+) -> Answer<BookedAmount> {
+    let teller = Teller {
+        operator: &operator,
+        address,
+        headers: &headers,
+    };
+    booking::book(&shared, teller, id, Direction::Debit, request).await
+}

@@ -1,0 +1,134 @@
+//! `POST /v1/auth/login`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use airouter_auth::PasswordHash;
+use airouter_billing::UserId;
+use airouter_store::StoreError;
+use airouter_store::logins::{Credentials, NewSession};
+use axum::extract::State;
+use http::HeaderMap;
+use http::header::USER_AGENT;
+use secrecy::SecretString;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::tokens::{self, Keeper, Tokens, TokensAnswer};
+use crate::body::{JsonBody, secret};
+use crate::caller::ClientAddress;
+use crate::names;
+use crate::problem::Problem;
+use crate::shared::Shared;
+
+/// Of a browser's description of itself, so many characters are kept.
+const LONGEST_USER_AGENT: usize = 200;
+
+/// Who logs in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LoginRequest {
+    /// The e-mail address.
+    #[schema(example = "ann@example.com", max_length = 254)]
+    email: String,
+    /// The password.
+    #[serde(deserialize_with = "secret")]
+    #[schema(value_type = String, format = Password, max_length = 1024, example = "correct horse battery")]
+    password: SecretString,
+    /// For browsers: the refresh token comes as a cookie that scripts can't read, not in the answer.
+    #[serde(default)]
+    cookie: bool,
+}
+
+/// Log in with a password.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    tag = "auth",
+    request_body = LoginRequest,
+    responses((status = 200, description = "The tokens of a new session", body = Tokens))
+)]
+pub(crate) async fn login(
+    State(shared): State<Arc<Shared>>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<LoginRequest>,
+) -> TokensAnswer {
+    let email = names::email(&request.email).ok_or(Problem::WrongCredentials)?;
+    shared
+        .attempts
+        .log_in(&email, address, shared.now())
+        .map_err(Problem::TooManyAttempts)?;
+    let user = authenticate(&shared, &email, request.password).await?;
+    shared.attempts.logged_in(&email, address);
+    let session = tokens::new_session()?;
+    let refresh = tokens::new_refresh_token(session)?;
+    let now = shared.now();
+    let new = NewSession {
+        id: session,
+        user,
+        refresh: refresh.hash(),
+        expires_at: tokens::session_end(now),
+        address: Some(IpAddr::to_string(&address)),
+        user_agent: user_agent(&headers),
+        at: now,
+    };
+    let login = shared
+        .store
+        .start_session(&new)
+        .await
+        .map_err(|error| match error {
+            // Disabled in this very moment.
+            StoreError::NotFound { .. } => Problem::WrongCredentials,
+            error => error.into(),
+        })?;
+    let keeper = if request.cookie {
+        Keeper::Browser
+    } else {
+        Keeper::Script
+    };
+    tokens::answer(&shared, &login, &refresh, keeper)
+}
+
+/// The user with these credentials. Whatever is wrong, the same work is done and the same is said.
+async fn authenticate(
+    shared: &Shared,
+    email: &str,
+    password: SecretString,
+) -> Result<UserId, Problem> {
+    let found = shared.store.credentials(email).await?;
+    let hash = found.as_ref().and_then(stored_hash);
+    let is_right = shared
+        .passwords
+        .is_right(password.clone(), hash.clone())
+        .await?;
+    let (Some(credentials), Some(hash), true) = (found, hash, is_right) else {
+        return Err(Problem::WrongCredentials);
+    };
+    if hash.is_outdated() {
+        let new = shared.passwords.hash(password).await?;
+        shared
+            .store
+            .upgrade_password_hash(credentials.user, hash.as_str(), new.as_str())
+            .await?;
+    }
+    Ok(credentials.user)
+}
+
+/// The hash of a user who may log in.
+fn stored_hash(credentials: &Credentials) -> Option<PasswordHash> {
+    let text = credentials
+        .password_hash
+        .as_deref()
+        .filter(|_| credentials.is_active)?;
+    PasswordHash::parse(text)
+        .inspect_err(
+            |error| tracing::error!(user = %credentials.user, %error, "a login can't be used"),
+        )
+        .ok()
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(LONGEST_USER_AGENT).collect())
+}

@@ -1,0 +1,3 @@
+//! `/v1/client`: what a client may know of its own account.
+
+pub(crate) mod balance;

@@ -1,0 +1,414 @@
+//! Everything that can be wrong with a request, and how it is told: RFC 9457 problem documents.
+
+use std::time::Duration;
+
+use airouter_store::StoreError;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The media type of problem documents.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+/// A detail is no longer: it may repeat what a client sent.
+const LONGEST_DETAIL: usize = 300;
+
+/// Why a request is not answered.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// No access token came.
+    MissingToken,
+    /// The access token is none of ours, or its session has ended.
+    InvalidToken,
+    /// The access token has expired.
+    ExpiredToken,
+    /// The caller's role may not do this.
+    Forbidden,
+    /// The operator token has not this scope.
+    ScopeMissing(&'static str),
+    /// E-mail address or password is wrong; which one is not told.
+    WrongCredentials,
+    /// Too many attempts.
+    TooManyAttempts(Duration),
+    /// Too many calls.
+    TooManyCalls(Duration),
+    /// The refresh token is none of ours, was used before, or its session has ended.
+    InvalidRefreshToken,
+    /// A cookie came without the proof that it was a page of ours that sent it.
+    ForgeryProofMissing,
+    /// Nobody may register.
+    RegistrationClosed,
+    /// Only who has an invitation may register, and this is none that holds.
+    InvitationNeeded,
+    /// There is no such thing, or it is somebody else's.
+    NotFound(&'static str),
+    /// It exists already.
+    Exists(&'static str),
+    /// There are as many as there may be.
+    TooMany(&'static str),
+    /// A change does not say what its author has seen.
+    IfMatchMissing,
+    /// It is not any more what the author of the change has seen.
+    ChangedMeanwhile,
+    /// The credit line is used beyond what it is to be.
+    CreditLineInUse,
+    /// A metered account has no balance.
+    NoBalance,
+    /// The idempotency key came with another request before.
+    KeyOfAnotherRequest,
+    /// A request with this idempotency key runs.
+    KeyRuns,
+    /// Nobody may shut himself out.
+    Oneself,
+    /// The body, the query or the path can't be read.
+    Malformed(String),
+    /// A value is not possible.
+    Invalid {
+        /// Which.
+        field: &'static str,
+        /// What is expected.
+        expected: &'static str,
+    },
+    /// The body is too large.
+    BodyTooLarge,
+    /// The body is not JSON.
+    NotJson,
+    /// There is no such path.
+    UnknownPath,
+    /// The path has no such method.
+    WrongMethod,
+    /// It took too long.
+    TooSlow,
+    /// There is too much to do.
+    Busy,
+    /// The database is away.
+    StoreUnavailable,
+    /// A bug, or a database that is broken; the log says more.
+    Internal,
+}
+
+/// A problem as it is told (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemDocument {
+    /// Which kind of problem: `urn:airouter:problem:` and its code.
+    #[schema(example = "urn:airouter:problem:invalid_value")]
+    r#type: String,
+    /// What kind of problem it is, in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened here, and what to do.
+    detail: String,
+    /// The kind as a word, for programs.
+    code: &'static str,
+    /// The field that is wrong, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+}
+
+struct Told {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+}
+
+fn told(
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: impl Into<String>,
+) -> Told {
+    Told {
+        status,
+        code,
+        title,
+        detail: detail.into(),
+    }
+}
+
+impl Problem {
+    fn tell(&self) -> Told {
+        self.tell_about_the_caller()
+            .or_else(|| self.tell_about_the_state())
+            .or_else(|| self.tell_about_the_request())
+            .unwrap_or_else(|| self.tell_about_the_service())
+    }
+
+    fn tell_about_the_caller(&self) -> Option<Told> {
+        Some(match self {
+            Self::MissingToken => told(
+                StatusCode::UNAUTHORIZED,
+                "missing_token",
+                "No access token",
+                "Log in (POST /v1/auth/login) and send the access token as 'Authorization: Bearer …'.",
+            ),
+            Self::InvalidToken => told(
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                "The access token is not valid",
+                "The token is not one of this service, or its session has ended. Log in again.",
+            ),
+            Self::ExpiredToken => told(
+                StatusCode::UNAUTHORIZED,
+                "expired_token",
+                "The access token has expired",
+                "Get a new one with the refresh token (POST /v1/auth/refresh).",
+            ),
+            Self::Forbidden => told(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "Not allowed",
+                "Only an administrator may do this.",
+            ),
+            Self::ScopeMissing(scope) => told(
+                StatusCode::FORBIDDEN,
+                "missing_scope",
+                "Not allowed",
+                format!("The operator token needs the scope '{scope}'."),
+            ),
+            Self::RegistrationClosed => told(
+                StatusCode::FORBIDDEN,
+                "registration_closed",
+                "Nobody can register",
+                "Ask the operator for a login.",
+            ),
+            Self::InvitationNeeded => told(
+                StatusCode::FORBIDDEN,
+                "invitation_needed",
+                "An invitation is needed",
+                "Send the code of one as 'invitation': one that is not used, revoked or expired, and not for another address.",
+            ),
+            Self::WrongCredentials => told(
+                StatusCode::UNAUTHORIZED,
+                "wrong_credentials",
+                "The e-mail address or the password is wrong",
+                "Check both. After several attempts there are pauses between them.",
+            ),
+            Self::TooManyAttempts(wait) => told(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_attempts",
+                "Too many attempts",
+                format!("Try again in {} seconds.", whole_seconds(*wait)),
+            ),
+            Self::TooManyCalls(wait) => told(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_calls",
+                "Too many calls",
+                format!("Try again in {} seconds.", whole_seconds(*wait)),
+            ),
+            Self::InvalidRefreshToken => told(
+                StatusCode::UNAUTHORIZED,
+                "invalid_refresh_token",
+                "The refresh token is not valid",
+                "It was used before, or the session has ended. Log in again.",
+            ),
+            Self::ForgeryProofMissing => told(
+                StatusCode::FORBIDDEN,
+                "missing_csrf_token",
+                "No proof that the request comes from the page itself",
+                "Repeat the value of the cookie __Secure-airouter-csrf in the header x-csrf-token.",
+            ),
+            _ => return None,
+        })
+    }
+
+    fn tell_about_the_state(&self) -> Option<Told> {
+        Some(match self {
+            Self::IfMatchMissing => told(
+                StatusCode::PRECONDITION_REQUIRED,
+                "if_match_missing",
+                "What was seen is not said",
+                "Send the 'ETag' of the object as it was read in 'If-Match'.",
+            ),
+            Self::ChangedMeanwhile => told(
+                StatusCode::PRECONDITION_FAILED,
+                "changed_meanwhile",
+                "It was changed meanwhile",
+                "Read it again, and change what it is now.",
+            ),
+            Self::CreditLineInUse => told(
+                StatusCode::CONFLICT,
+                "credit_line_in_use",
+                "The credit line is in use",
+                "The account has used or reserved more than the new credit line covers.",
+            ),
+            Self::NoBalance => told(
+                StatusCode::CONFLICT,
+                "no_balance",
+                "The account has no balance",
+                "A metered account pays afterwards: nothing can be credited or debited.",
+            ),
+            Self::KeyOfAnotherRequest => told(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "The idempotency key belongs to another request",
+                "Take a new Idempotency-Key for each request.",
+            ),
+            Self::KeyRuns => told(
+                StatusCode::CONFLICT,
+                "idempotency_key_in_use",
+                "A request with this idempotency key runs",
+                "Ask again when it is done.",
+            ),
+            Self::Oneself => told(
+                StatusCode::CONFLICT,
+                "oneself",
+                "Not on oneself",
+                "Another administrator must do this.",
+            ),
+            _ => return None,
+        })
+    }
+
+    fn tell_about_the_request(&self) -> Option<Told> {
+        Some(match self {
+            Self::NotFound(what) => told(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "Not found",
+                format!("There is no {what} with this id."),
+            ),
+            Self::Exists(what) => told(
+                StatusCode::CONFLICT,
+                "exists",
+                "It exists already",
+                format!("There is {what} already."),
+            ),
+            Self::TooMany(what) => told(
+                StatusCode::CONFLICT,
+                "too_many",
+                "There are too many",
+                format!("There are as many {what} as there may be. Remove one first."),
+            ),
+            Self::Malformed(error) => told(
+                StatusCode::BAD_REQUEST,
+                "malformed_request",
+                "The request can't be read",
+                error.chars().take(LONGEST_DETAIL).collect::<String>(),
+            ),
+            Self::Invalid { field, expected } => told(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_value",
+                "A value is not possible",
+                format!("'{field}' must be {expected}."),
+            ),
+            Self::BodyTooLarge => told(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request_too_large",
+                "The body is too large",
+                "A body has at most 64 KiB.",
+            ),
+            Self::NotJson => told(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                "The body is not JSON",
+                "Send JSON with 'Content-Type: application/json', not compressed.",
+            ),
+            Self::UnknownPath => told(
+                StatusCode::NOT_FOUND,
+                "unknown_path",
+                "Not found",
+                "There is nothing at this path; /openapi.json lists what there is.",
+            ),
+            Self::WrongMethod => told(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "Method not allowed",
+                "The header 'Allow' says which methods this path has.",
+            ),
+            _ => return None,
+        })
+    }
+
+    fn tell_about_the_service(&self) -> Told {
+        match self {
+            Self::TooSlow => told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_slow",
+                "It took too long",
+                "The request did not come or was not answered in time. It may have been carried out.",
+            ),
+            Self::Busy => told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Too much to do",
+                "Try again shortly.",
+            ),
+            Self::StoreUnavailable => told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable",
+                "The service is not available",
+                "The database does not answer at the moment. Try again shortly.",
+            ),
+            _ => told(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "Something went wrong here",
+                "The operator's log says what.",
+            ),
+        }
+    }
+
+    fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::TooManyAttempts(wait) | Self::TooManyCalls(wait) => Some(whole_seconds(*wait)),
+            Self::TooSlow | Self::Busy | Self::StoreUnavailable => Some(1),
+            _ => None,
+        }
+    }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// What the database says is told only as far as it concerns the caller.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { what } => Self::NotFound(what.trim_start_matches("the ")),
+            StoreError::Exists { what } => Self::Exists(what),
+            StoreError::Unavailable(_) | StoreError::InDoubt(_) | StoreError::Fenced => {
+                tracing::warn!(%error, "the control plane's database does not answer");
+                Self::StoreUnavailable
+            }
+            StoreError::Refused(_) | StoreError::Corrupt { .. } | StoreError::OutOfRange => {
+                tracing::error!(%error, "the control plane's database refused");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let told = self.tell();
+        let document = ProblemDocument {
+            r#type: format!("urn:airouter:problem:{}", told.code),
+            title: told.title,
+            status: told.status.as_u16(),
+            detail: told.detail,
+            code: told.code,
+            field: match self {
+                Self::Invalid { field, .. } => Some(field),
+                _ => None,
+            },
+        };
+        // Serializing texts into memory can't fail.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = told.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if told.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

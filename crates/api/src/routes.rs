@@ -1,0 +1,96 @@
+//! Every route, in groups by who may call.
+
+use std::sync::Arc;
+
+use airouter_store::operator_tokens::Scope;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::admin::{audit_log, clients, invitations, operator_tokens};
+use crate::auth::{api_keys, login, logout, me, refresh, register, sessions};
+use crate::caller::{admins_only, everybody, logins_only, operators_only};
+use crate::client::balance;
+use crate::document;
+use crate::problem::Problem;
+use crate::shared::Shared;
+
+pub(crate) type Group = OpenApiRouter<Arc<Shared>>;
+
+/// For everybody.
+pub(crate) fn public() -> Group {
+    Group::default()
+        .routes(routes!(document::openapi))
+        .routes(routes!(register::register))
+        .routes(routes!(login::login))
+        .routes(routes!(refresh::refresh))
+}
+
+/// For whoever has logged in.
+pub(crate) fn logins() -> Group {
+    Group::default()
+        .routes(routes!(logout::logout))
+        .routes(routes!(me::me))
+        .routes(routes!(
+            api_keys::list::list_api_keys,
+            api_keys::create::create_api_key
+        ))
+        .routes(routes!(api_keys::revoke::revoke_api_key))
+        .routes(routes!(sessions::list::list_sessions))
+        .routes(routes!(sessions::end::end_session))
+        .routes(routes!(balance::balance))
+}
+
+/// For administrators who have logged in.
+pub(crate) fn admins() -> Group {
+    Group::default()
+        .routes(routes!(
+            operator_tokens::list::list_operator_tokens,
+            operator_tokens::create::create_operator_token
+        ))
+        .routes(routes!(operator_tokens::revoke::revoke_operator_token))
+}
+
+/// For administrators, and for operator tokens with this scope.
+pub(crate) fn operators(scope: Scope) -> Group {
+    let group = Group::default();
+    match scope {
+        Scope::ClientsRead => group
+            .routes(routes!(clients::list::list_clients))
+            .routes(routes!(clients::one::client)),
+        Scope::ClientsWrite => group
+            .routes(routes!(clients::change::change_client))
+            .routes(routes!(clients::disable::disable_client))
+            .routes(routes!(clients::enable::enable_client)),
+        Scope::MoneyWrite => group
+            .routes(routes!(clients::credit::credit_client))
+            .routes(routes!(clients::debit::debit_client)),
+        Scope::AuditRead => group.routes(routes!(audit_log::audit_log)),
+        Scope::Invitations => group
+            .routes(routes!(
+                invitations::list::list_invitations,
+                invitations::create::create_invitation
+            ))
+            .routes(routes!(invitations::revoke::revoke_invitation)),
+    }
+}
+
+/// All of them, each group behind its gate.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let logins_gate = from_fn_with_state(Arc::clone(&shared), logins_only);
+    let admins_gate = from_fn_with_state(Arc::clone(&shared), admins_only);
+    let public_gate = from_fn_with_state(Arc::clone(&shared), everybody);
+    let mut all = public()
+        .route_layer(public_gate)
+        .merge(logins().route_layer(logins_gate))
+        .merge(admins().route_layer(admins_gate));
+    for scope in Scope::ALL {
+        let gate = from_fn_with_state((Arc::clone(&shared), scope), operators_only);
+        all = all.merge(operators(scope).route_layer(gate));
+    }
+    Router::from(all)
+        .fallback(|| async { Problem::UnknownPath })
+        .method_not_allowed_fallback(|| async { Problem::WrongMethod })
+        .with_state(shared)
+}

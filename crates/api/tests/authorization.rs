@@ -1,0 +1,536 @@
+//! Who may call what: every route, as the router lists them, by every kind of caller.
+#![expect(clippy::unwrap_used, reason = "tests: what goes wrong fails them")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use airouter_api::Api;
+use airouter_auth::AccessClaims;
+use airouter_billing::SessionId;
+use airouter_store::clients::Role;
+use airouter_store::logins::SessionEnd;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use http::StatusCode;
+use serde_json::{Value, json};
+use support::{PASSWORD, Somebody, World, token_keys};
+use uuid::Uuid;
+
+/// Whom a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    Everybody,
+    Logins,
+    /// Administrators, and operator tokens with this scope.
+    Operators(&'static str),
+    Admins,
+}
+
+/// What a path's `{id}` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Object {
+    None,
+    /// A key of the client's.
+    Key,
+    /// A session of the client's.
+    Session,
+    /// Some account.
+    Account,
+    /// An invitation.
+    Invitation,
+    /// An operator token.
+    OperatorToken,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+enum Body {
+    None,
+    Registration,
+    Credentials,
+    RefreshToken,
+    Name,
+    Amount,
+    Reason,
+    Settings,
+    Empty,
+    OperatorToken,
+}
+
+struct Row {
+    route: &'static str,
+    whom: For,
+    object: Object,
+    body: Body,
+    /// What the right caller gets.
+    status: u16,
+}
+
+const fn row(route: &'static str, whom: For, object: Object, body: Body, status: u16) -> Row {
+    Row {
+        route,
+        whom,
+        object,
+        body,
+        status,
+    }
+}
+
+const TABLE: &[Row] = &[
+    row(
+        "GET /openapi.json",
+        For::Everybody,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/auth/register",
+        For::Everybody,
+        Object::None,
+        Body::Registration,
+        201,
+    ),
+    row(
+        "POST /v1/auth/login",
+        For::Everybody,
+        Object::None,
+        Body::Credentials,
+        200,
+    ),
+    row(
+        "POST /v1/auth/refresh",
+        For::Everybody,
+        Object::None,
+        Body::RefreshToken,
+        200,
+    ),
+    row(
+        "POST /v1/auth/logout",
+        For::Logins,
+        Object::None,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/auth/me",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/auth/api-keys",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/auth/api-keys",
+        For::Logins,
+        Object::None,
+        Body::Name,
+        201,
+    ),
+    row(
+        "DELETE /v1/auth/api-keys/{id}",
+        For::Logins,
+        Object::Key,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/admin/audit-log",
+        For::Operators("audit:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/clients",
+        For::Operators("clients:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/clients/{id}",
+        For::Operators("clients:read"),
+        Object::Account,
+        Body::None,
+        200,
+    ),
+    row(
+        "PATCH /v1/admin/clients/{id}",
+        For::Operators("clients:write"),
+        Object::Account,
+        Body::Settings,
+        200,
+    ),
+    row(
+        "POST /v1/admin/clients/{id}/credit",
+        For::Operators("money:write"),
+        Object::Account,
+        Body::Amount,
+        200,
+    ),
+    row(
+        "POST /v1/admin/clients/{id}/debit",
+        For::Operators("money:write"),
+        Object::Account,
+        Body::Amount,
+        200,
+    ),
+    row(
+        "POST /v1/admin/clients/{id}/disable",
+        For::Operators("clients:write"),
+        Object::Account,
+        Body::Reason,
+        200,
+    ),
+    row(
+        "POST /v1/admin/clients/{id}/enable",
+        For::Operators("clients:write"),
+        Object::Account,
+        Body::Reason,
+        200,
+    ),
+    row(
+        "GET /v1/admin/invitations",
+        For::Operators("invitations"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/admin/invitations",
+        For::Operators("invitations"),
+        Object::None,
+        Body::Empty,
+        201,
+    ),
+    row(
+        "DELETE /v1/admin/invitations/{id}",
+        For::Operators("invitations"),
+        Object::Invitation,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/admin/operator-tokens",
+        For::Admins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/admin/operator-tokens",
+        For::Admins,
+        Object::None,
+        Body::OperatorToken,
+        201,
+    ),
+    row(
+        "DELETE /v1/admin/operator-tokens/{id}",
+        For::Admins,
+        Object::OperatorToken,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/auth/sessions",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "DELETE /v1/auth/sessions/{id}",
+        For::Logins,
+        Object::Session,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/client/balance",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+];
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    Nobody,
+    Garbage,
+    ClientKey,
+    Expired,
+    WrongSignature,
+    Unsigned,
+    UnknownSession,
+    OthersSession,
+    EndedSession,
+    Client,
+    OtherClient,
+    Admin,
+    /// An operator token with all scopes.
+    Token,
+    /// One with all scopes but the one that is needed.
+    TokenWithoutScope,
+    RevokedToken,
+    ExpiredToken,
+}
+
+const SCOPES: [&str; 5] = [
+    "clients:read",
+    "clients:write",
+    "money:write",
+    "audit:read",
+    "invitations",
+];
+
+const CALLERS: [Caller; 16] = [
+    Caller::Nobody,
+    Caller::Garbage,
+    Caller::ClientKey,
+    Caller::Expired,
+    Caller::WrongSignature,
+    Caller::Unsigned,
+    Caller::UnknownSession,
+    Caller::OthersSession,
+    Caller::EndedSession,
+    Caller::Client,
+    Caller::OtherClient,
+    Caller::Admin,
+    Caller::Token,
+    Caller::TokenWithoutScope,
+    Caller::RevokedToken,
+    Caller::ExpiredToken,
+];
+
+struct People {
+    client: Somebody,
+    other: Somebody,
+    admin: Somebody,
+    /// An operator token that holds no more.
+    expired_token: String,
+}
+
+async fn operator_token(world: &World, people: &People, scopes: &[&str]) -> String {
+    let made = world.operator_token(&people.admin, scopes).await;
+    made["token"].as_str().unwrap().to_owned()
+}
+
+impl Caller {
+    async fn token(self, row: &Row, world: &World, people: &People) -> Option<String> {
+        let sign = |claims, at| world.tokens.sign(claims, at).unwrap();
+        let now = world.seconds();
+        let claims = world.claims(&people.client).await;
+        Some(match self {
+            Self::Nobody => return None,
+            Self::Garbage => "a.b.c".to_owned(),
+            Self::ClientKey => airouter_auth::ClientKey::generate()
+                .unwrap()
+                .expose()
+                .to_owned(),
+            Self::Expired => sign(claims, now - 900),
+            Self::WrongSignature => {
+                let others = token_keys("/wECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+                others.sign(claims, now).unwrap()
+            }
+            Self::Unsigned => unsigned(&sign(claims, now)),
+            Self::UnknownSession => sign(
+                AccessClaims {
+                    session: Uuid::now_v7(),
+                    ..claims
+                },
+                now,
+            ),
+            Self::OthersSession => sign(
+                AccessClaims {
+                    user: people.admin.user.get(),
+                    ..claims
+                },
+                now,
+            ),
+            Self::EndedSession => {
+                let session = SessionId::new(claims.session);
+                let ended = world.store.end_session(
+                    people.client.user,
+                    session,
+                    SessionEnd::Logout,
+                    world.now(),
+                );
+                ended.await.unwrap();
+                sign(claims, now)
+            }
+            Self::Client => sign(claims, now),
+            Self::OtherClient => world.token(&people.other).await,
+            Self::Admin => world.token(&people.admin).await,
+            Self::Token => operator_token(world, people, &SCOPES).await,
+            Self::TokenWithoutScope => {
+                let is_other = |scope: &&'static str| row.whom != For::Operators(scope);
+                let scopes: Vec<&str> = SCOPES.into_iter().filter(is_other).collect();
+                operator_token(world, people, &scopes).await
+            }
+            Self::RevokedToken => {
+                let made = world.operator_token(&people.admin, &SCOPES).await;
+                let path = format!("/v1/admin/operator-tokens/{}", made["id"].as_str().unwrap());
+                let admin = world.token(&people.admin).await;
+                world.call(&admin, "DELETE", &path, None).await;
+                made["token"].as_str().unwrap().to_owned()
+            }
+            Self::ExpiredToken => people.expired_token.clone(),
+        })
+    }
+
+    /// The status and, of a problem, the code.
+    fn expected(self, row: &Row) -> (u16, &'static str) {
+        if row.whom == For::Everybody {
+            return (row.status, "");
+        }
+        match self {
+            Self::Nobody => (401, "missing_token"),
+            Self::Expired => (401, "expired_token"),
+            Self::Garbage
+            | Self::ClientKey
+            | Self::WrongSignature
+            | Self::Unsigned
+            | Self::UnknownSession
+            | Self::OthersSession
+            | Self::EndedSession => (401, "invalid_token"),
+            Self::RevokedToken | Self::ExpiredToken => (401, "invalid_token"),
+            // Tokens are for what has a scope; elsewhere they are no access tokens.
+            Self::Token | Self::TokenWithoutScope if !matches!(row.whom, For::Operators(_)) => {
+                (401, "invalid_token")
+            }
+            Self::TokenWithoutScope => (403, "missing_scope"),
+            Self::Client | Self::OtherClient if row.whom != For::Logins => (403, "forbidden"),
+            Self::OtherClient | Self::Admin
+                if row.object != Object::None && row.whom == For::Logins =>
+            {
+                (404, "not_found")
+            }
+            Self::Client | Self::OtherClient | Self::Admin | Self::Token => (row.status, ""),
+        }
+    }
+}
+
+/// The same token with `alg: none` and no signature.
+fn unsigned(token: &str) -> String {
+    let mut parts = token.split('.');
+    let header = BASE64.decode(parts.next().unwrap()).unwrap();
+    let mut header: Value = serde_json::from_slice(&header).unwrap();
+    header["alg"] = "none".into();
+    format!(
+        "{}.{}.",
+        BASE64.encode(header.to_string()),
+        parts.next().unwrap()
+    )
+}
+
+async fn body(row: &Row, world: &World, people: &People) -> Option<Value> {
+    Some(match row.body {
+        Body::None => return None,
+        Body::Registration => {
+            let email = format!("{}@example.com", Uuid::now_v7().simple());
+            json!({"email": email, "password": PASSWORD, "name": "Ann"})
+        }
+        Body::Credentials => json!({"email": people.client.email, "password": PASSWORD}),
+        Body::RefreshToken => {
+            json!({"refresh_token": world.session(&people.client).await.expose()})
+        }
+        Body::Name => json!({"name": "my laptop"}),
+        Body::Amount => json!({"amount": "1.5", "reason": "a test"}),
+        Body::Reason => json!({"reason": "a test"}),
+        Body::Empty => json!({}),
+        Body::OperatorToken => json!({"name": "a script", "scopes": ["clients:read"]}),
+        Body::Settings => json!({"tier": "free"}),
+    })
+}
+
+async fn path(row: &Row, world: &World, people: &People) -> (String, String) {
+    let (method, path) = row.route.split_once(' ').unwrap();
+    let id = match row.object {
+        Object::None => String::new(),
+        Object::Key => world.key(&people.client).await.to_string(),
+        Object::Session => world.session(&people.client).await.session().to_string(),
+        // One that nobody minds losing.
+        Object::OperatorToken => {
+            let made = world.operator_token(&people.admin, &["audit:read"]).await;
+            made["id"].as_str().unwrap().to_owned()
+        }
+        Object::Invitation => world.invitation(&people.admin).await.to_string(),
+        Object::Account => world.somebody(Role::Client).await.account.to_string(),
+    };
+    (method.to_owned(), path.replace("{id}", &id))
+}
+
+#[tokio::test]
+async fn every_route_lets_in_only_whom_it_is_for() {
+    let in_table: BTreeSet<String> = TABLE.iter().map(|row| row.route.to_owned()).collect();
+    let in_router: BTreeSet<String> = Api::routes().into_iter().collect();
+    assert_eq!(in_table, in_router, "each route has a row in the table");
+
+    let world = World::new().await;
+    let admin = world.somebody(Role::Admin).await;
+    let expired = world.operator_token(&admin, &SCOPES).await;
+    world.pass(90 * 24 * 3600);
+    let people = People {
+        client: world.somebody(Role::Client).await,
+        other: world.somebody(Role::Client).await,
+        admin,
+        expired_token: expired["token"].as_str().unwrap().to_owned(),
+    };
+    let admin = world.token(&people.admin).await;
+    let untouched = format!("/v1/admin/clients/{}", people.other.account);
+    let etag = world.call(&admin, "GET", &untouched, None).await.headers["etag"].clone();
+    let etag = etag.to_str().unwrap().to_owned();
+    for row in TABLE {
+        for caller in CALLERS {
+            let (method, path) = path(row, &world, &people).await;
+            let body = body(row, &world, &people).await;
+            let token = caller.token(row, &world, &people).await;
+            let bearer = token.map(|token| format!("Bearer {token}"));
+            let mut headers: Vec<(&str, &str)> = Vec::new();
+            headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+            if matches!(row.body, Body::Settings) {
+                headers.push(("if-match", etag.as_str()));
+            }
+            let answer = world.send(&method, &path, &headers, body.as_ref()).await;
+            let code = match answer.status.is_success() {
+                true => String::new(),
+                false => answer.code(),
+            };
+            let (status, expected_code) = caller.expected(row);
+            assert_eq!(
+                (answer.status.as_u16(), code.as_str()),
+                (status, expected_code),
+                "{} by {caller:?}: {answer:?}",
+                row.route
+            );
+        }
+    }
+    println!(
+        "{} routes × {} callers = {}",
+        TABLE.len(),
+        CALLERS.len(),
+        TABLE.len() * CALLERS.len()
+    );
+}
+
+#[tokio::test]
+async fn what_changes_acts_on_tokens_that_are_out() {
+    let world = World::new().await;
+    let client = world.somebody(Role::Client).await;
+    let token = world.token(&client).await;
+    let me = async || world.call(&token, "GET", "/v1/auth/me", None).await.status;
+    assert_eq!(me().await, StatusCode::OK);
+    let left = world.call(&token, "POST", "/v1/auth/logout", None).await;
+    assert_eq!(left.status, StatusCode::NO_CONTENT);
+    assert_eq!(me().await, StatusCode::UNAUTHORIZED);
+}

@@ -1,0 +1,263 @@
+//! The API over a database of its own, and people who call it.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "every test program has this module, and none uses all of it"
+)]
+#![expect(clippy::unwrap_used, reason = "tests: what goes wrong fails them")]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use airouter_api::{Api, Parts, RegistrationMode, RequestBody};
+use airouter_auth::{AccessClaims, ClientKey, RefreshToken, TokenKeys, hash_password};
+use airouter_billing::event::Payment;
+use airouter_billing::{AccountId, ApiKeyId, SessionId, Timestamp, UserId};
+use airouter_store::Store;
+use airouter_store::clients::{ModelAccess, NewKey, NewPerson, RequestLimits, Role};
+use airouter_store::logins::NewSession;
+use airouter_store_sqlite::{OpenMode, SqliteStore};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// 2026-11-20T12:00:00Z.
+pub(crate) const START: i64 = 1_795_176_000;
+pub(crate) const PASSWORD: &str = "correct horse battery";
+const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The API and its database.
+pub(crate) struct World {
+    pub(crate) api: Api,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) tokens: TokenKeys,
+    /// Seconds since the epoch.
+    clock: Arc<AtomicI64>,
+    password_hash: String,
+    _directory: TempDir,
+}
+
+/// A login with its account.
+#[derive(Clone, Debug)]
+pub(crate) struct Somebody {
+    pub(crate) user: UserId,
+    pub(crate) account: AccountId,
+    pub(crate) email: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The code of a problem document.
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+pub(crate) fn token_keys(text: &str) -> TokenKeys {
+    TokenKeys::parse(&SecretString::from(text)).unwrap()
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::where_registration_is(RegistrationMode::Open).await
+    }
+
+    pub(crate) async fn where_registration_is(registration: RegistrationMode) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("airouter.db");
+        let store = SqliteStore::open(&path, OpenMode::Serve).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let clock = Arc::new(AtomicI64::new(START));
+        let now = {
+            let clock = Arc::clone(&clock);
+            Arc::new(move || Timestamp::default().plus_seconds(clock.load(Ordering::Acquire)))
+        };
+        let api = Api::new(Parts {
+            store: Arc::clone(&store),
+            tokens: token_keys(SECRET),
+            registration,
+            now,
+        })
+        .unwrap();
+        let password_hash = hash_password(&SecretString::from(PASSWORD)).unwrap();
+        Self {
+            api,
+            store,
+            tokens: token_keys(SECRET),
+            clock,
+            password_hash: password_hash.as_str().to_owned(),
+            _directory: directory,
+        }
+    }
+
+    pub(crate) fn seconds(&self) -> i64 {
+        self.clock.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::default().plus_seconds(self.seconds())
+    }
+
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::AcqRel);
+    }
+
+    /// Somebody new, whose password is [`PASSWORD`].
+    pub(crate) async fn somebody(&self, role: Role) -> Somebody {
+        let account = Uuid::now_v7();
+        let person = NewPerson {
+            user: UserId::new(Uuid::now_v7()),
+            account: AccountId::new(account),
+            email: format!("{}@example.com", account.simple()),
+            name: "Ada".to_owned(),
+            password_hash: Some(self.password_hash.clone()),
+            role,
+            locale: None,
+            utm_source: None,
+            signup_address: None,
+            payment: Payment::Prepaid,
+            tier: None,
+            caps: Vec::new(),
+            limits: RequestLimits::default(),
+            at: self.now(),
+        };
+        self.store.create_person(&person).await.unwrap();
+        Somebody {
+            user: person.user,
+            account: person.account,
+            email: person.email,
+        }
+    }
+
+    /// The refresh token of a new session.
+    pub(crate) async fn session(&self, whose: &Somebody) -> RefreshToken {
+        let session = SessionId::new(Uuid::now_v7());
+        let refresh = RefreshToken::generate(session.get()).unwrap();
+        let new = NewSession {
+            id: session,
+            user: whose.user,
+            refresh: refresh.hash(),
+            expires_at: self.now().plus_seconds(7 * 24 * 3600),
+            address: None,
+            user_agent: None,
+            at: self.now(),
+        };
+        self.store.start_session(&new).await.unwrap();
+        refresh
+    }
+
+    /// What an access token of a new session says.
+    pub(crate) async fn claims(&self, whose: &Somebody) -> AccessClaims {
+        AccessClaims {
+            user: whose.user.get(),
+            session: self.session(whose).await.session(),
+        }
+    }
+
+    /// The access token of a new session.
+    pub(crate) async fn token(&self, whose: &Somebody) -> String {
+        let claims = self.claims(whose).await;
+        self.tokens.sign(claims, self.seconds()).unwrap()
+    }
+
+    /// A new operator token of this administrator, with its id.
+    pub(crate) async fn operator_token(&self, admin: &Somebody, scopes: &[&str]) -> Value {
+        let token = self.token(admin).await;
+        let path = "/v1/admin/operator-tokens";
+        let request = json!({"name": "a script", "scopes": scopes});
+        let made = self.call(&token, "POST", path, Some(&request)).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        made.json()
+    }
+
+    /// A new invitation, made by this administrator.
+    pub(crate) async fn invitation(&self, admin: &Somebody) -> Uuid {
+        let token = self.token(admin).await;
+        let path = "/v1/admin/invitations";
+        let made = self.call(&token, "POST", path, Some(&json!({}))).await;
+        made.json()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// A new key.
+    pub(crate) async fn key(&self, whose: &Somebody) -> ApiKeyId {
+        let key = ClientKey::generate().unwrap();
+        let new = NewKey {
+            id: ApiKeyId::new(Uuid::now_v7()),
+            hash: key.hash(),
+            preview: key.preview(),
+            name: "test".to_owned(),
+            limits: RequestLimits::default(),
+            caps: Vec::new(),
+            models: ModelAccess::All,
+            expires_at: None,
+        };
+        let created = self.store.create_key(whose.account, None, &new, self.now());
+        created.await.unwrap();
+        new.id
+    }
+
+    /// Sends a request with these headers; a body is JSON.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = match body {
+            Some(body) => request
+                .header("content-type", "application/json")
+                .body(RequestBody::from(body.to_string())),
+            None => request.body(RequestBody::empty()),
+        };
+        self.answer(request.unwrap()).await
+    }
+
+    /// Sends any request.
+    pub(crate) async fn answer(&self, request: Request<RequestBody>) -> Answer {
+        let (parts, body) = self.api.answer(request, HERE).await.into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    /// Sends a request with an access token.
+    pub(crate) async fn call(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Answer {
+        let bearer = format!("Bearer {token}");
+        self.send(method, path, &[("authorization", &bearer)], body)
+            .await
+    }
+
+    /// Sends a request without a token.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[], Some(body)).await
+    }
+}

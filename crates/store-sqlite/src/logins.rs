@@ -1,0 +1,265 @@
+//! Logins and sessions.
+
+use airouter_billing::event::Payment;
+use airouter_billing::{AccountId, SessionId, Timestamp, UserId};
+use airouter_store::StoreError;
+use airouter_store::clients::Role;
+use airouter_store::logins::{
+    Credentials, Login, Logins, MOST_SESSIONS, NewSession, Refresh, Refreshed,
+    SESSION_KEPT_SECONDS, SessionEnd, SessionRecord,
+};
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+
+use crate::connection::{begin, failed};
+use crate::convert::Column;
+use crate::open::SqliteStore;
+
+#[async_trait]
+impl Logins for SqliteStore {
+    async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT id, password_hash, status FROM users WHERE email = $1",
+            email
+        )
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(failed)?;
+        row.map(|row| {
+            Ok(Credentials {
+                user: UserId::new(Column::new("users", "id").uuid(&row.id)?),
+                password_hash: row.password_hash,
+                is_active: row.status == "active",
+            })
+        })
+        .transpose()
+    }
+
+    async fn upgrade_password_hash(
+        &self,
+        user: UserId,
+        before: &str,
+        after: &str,
+    ) -> Result<(), StoreError> {
+        let id = user.get();
+        let mut writer = self.writer().await?;
+        sqlx::query!(
+            "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+            id,
+            before,
+            after
+        )
+        .execute(&mut *writer)
+        .await
+        .map(drop)
+        .map_err(failed)
+    }
+
+    async fn start_session(&self, session: &NewSession) -> Result<Login, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        insert(&mut transaction, session).await?;
+        let login = login(&mut transaction, session.id, session.at)
+            .await?
+            .ok_or(StoreError::NotFound { what: "the user" })?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(login)
+    }
+
+    async fn login(&self, session: SessionId, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        login(&mut reader, session, now).await
+    }
+
+    async fn refresh_session(&self, refresh: &Refresh) -> Result<Refreshed, StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let refreshed = refresh_session(&mut transaction, refresh).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(refreshed)
+    }
+
+    async fn end_session(
+        &self,
+        user: UserId,
+        session: SessionId,
+        why: SessionEnd,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (id, user, at, why) = (session.get(), user.get(), at.as_micros(), why.name());
+        let mut writer = self.writer().await?;
+        let ended = sqlx::query!(
+            "UPDATE sessions SET ended_at = $3, end_reason = $4
+            WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
+            id,
+            user,
+            at,
+            why
+        )
+        .execute(&mut *writer)
+        .await
+        .map_err(failed)?;
+        if ended.rows_affected() == 0 {
+            return Err(StoreError::NotFound {
+                what: "the session",
+            });
+        }
+        Ok(())
+    }
+
+    async fn sessions(
+        &self,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<Vec<SessionRecord>, StoreError> {
+        let (user, now) = (user.get(), now.as_micros());
+        let rows = sqlx::query!(
+            "SELECT id, created_at, refreshed_at, expires_at, address, user_agent FROM sessions
+            WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+            ORDER BY created_at DESC, id DESC LIMIT $3",
+            user,
+            now,
+            MOST_SESSIONS
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(SessionRecord {
+                    id: SessionId::new(Column::new("sessions", "id").uuid(&row.id)?),
+                    created_at: Timestamp::from_micros(row.created_at),
+                    refreshed_at: Timestamp::from_micros(row.refreshed_at),
+                    expires_at: Timestamp::from_micros(row.expires_at),
+                    address: row.address,
+                    user_agent: row.user_agent,
+                })
+            })
+            .collect()
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, session: &NewSession) -> Result<(), StoreError> {
+    let (id, user, at) = (session.id.get(), session.user.get(), session.at.as_micros());
+    let expires_at = session.expires_at.as_micros();
+    let refresh = session.refresh.as_bytes().as_slice();
+    let kept_since = session.at.plus_seconds(-SESSION_KEPT_SECONDS).as_micros();
+    let too_many = SessionEnd::TooMany.name();
+    sqlx::query!(
+        "DELETE FROM sessions WHERE user_id = $1 AND coalesce(ended_at, expires_at) < $2",
+        user,
+        kept_since
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    sqlx::query!(
+        "INSERT INTO sessions (id, user_id, refresh_hash, created_at, refreshed_at, expires_at, address, user_agent)
+        SELECT $1, users.id, $3, $4, $4, $5, $6, $7 FROM users WHERE users.id = $2",
+        id,
+        user,
+        refresh,
+        at,
+        expires_at,
+        session.address,
+        session.user_agent
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    sqlx::query!(
+        "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id IN (
+            SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2
+            ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET $4
+        )",
+        user,
+        at,
+        too_many,
+        MOST_SESSIONS
+    )
+    .execute(&mut *connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+async fn login(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<Option<Login>, StoreError> {
+    let (id, now) = (session.get(), now.as_micros());
+    let row = sqlx::query!(
+        "SELECT u.id AS user_id, u.email, u.email_verified, u.name, u.role, u.created_at, a.id AS account_id, a.mode
+        FROM sessions s JOIN users u ON u.id = s.user_id JOIN persons p ON p.user_id = u.id
+        JOIN accounts a ON a.id = p.account_id
+        WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active'",
+        id,
+        now
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let account = AccountId::new(Column::new("accounts", "id").uuid(&row.account_id)?);
+    Ok(Some(Login {
+        session,
+        user: UserId::new(Column::new("users", "id").uuid(&row.user_id)?),
+        account,
+        payment: Payment::from_name(&row.mode)
+            .ok_or_else(|| Column::new("accounts", "mode").corrupt(account))?,
+        email: row.email,
+        email_verified: row.email_verified != 0,
+        name: row.name,
+        role: Role::from_name(&row.role)
+            .ok_or_else(|| Column::new("users", "role").corrupt(account))?,
+        created_at: Timestamp::from_micros(row.created_at),
+    }))
+}
+
+async fn refresh_session(
+    connection: &mut SqliteConnection,
+    refresh: &Refresh,
+) -> Result<Refreshed, StoreError> {
+    let (session, at) = (refresh.session.get(), refresh.at.as_micros());
+    let current = sqlx::query_scalar!(
+        "SELECT refresh_hash FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2",
+        session,
+        at
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let Some(current) = current else {
+        return Ok(Refreshed::No);
+    };
+    if current != refresh.presented.as_bytes() {
+        let why = SessionEnd::TokenReused.name();
+        sqlx::query!(
+            "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1",
+            session,
+            at,
+            why
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+        return Ok(Refreshed::Reused);
+    }
+    let Some(login) = login(&mut *connection, refresh.session, refresh.at).await? else {
+        return Ok(Refreshed::No);
+    };
+    let next = refresh.next.as_bytes().as_slice();
+    let expires_at = refresh.expires_at.as_micros();
+    sqlx::query!(
+        "UPDATE sessions SET refresh_hash = $2, refreshed_at = $3, expires_at = $4 WHERE id = $1",
+        session,
+        next,
+        at,
+        expires_at
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    Ok(Refreshed::Yes(Box::new(login)))
+}
