@@ -415,7 +415,9 @@ def test_the_list_shows_what_each_is(spare: Spare):
     models = spare.gateway.command("models", "list").splitlines()
     assert [line for line in models if line.startswith("sim/small ")] == ["sim/small state=on_sale"]
     assert "own/model state=on_sale" in models
-    refused = spare.gateway.run("master-accounts", "set", spare.name, f"--management-key-file={spare.directory / 'key'}")
+    refused = spare.gateway.run(
+        "master-accounts", "set", spare.name, f"--management-key-file={spare.directory / 'key'}"
+    )
     assert refused.returncode == 1
 
 

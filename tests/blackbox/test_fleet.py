@@ -424,6 +424,9 @@ def test_a_free_quota_that_others_used_up_puts_no_account_aside(tmp_path: Path, 
         simulator.account(KEYS[0], state="rate_limited")
         answer = free(account)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+        with account.http() as http:
+            fallback = http.post("/v1/chat/completions", json=body(models=["sim/small:free"], sim=QUICK))
+        assert (fallback.status_code, fallback.headers["retry-after"]) == (429, "2")
         simulator.account(KEYS[0], state="ok")
         assert ask(account), "paid models are served"
 

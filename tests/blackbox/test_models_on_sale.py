@@ -107,10 +107,26 @@ def test_a_disabled_model_does_not_exist_by_any_name(tools: Gateway, account: Ac
         with pytest.raises(openai.NotFoundError):
             account.sdk().models.retrieve(name)
     assert len(simulator.generations()) == requests, "something was forwarded"
+    # Nor may anything ask for it that asks models by itself.
+    for fields in (
+        {"plugins": [{"id": "fusion", "models": ["sim/small"]}]},
+        {"tools": [{"type": "openrouter:subagent"}]},
+    ):
+        assert code(account, model="sim/large", **fields) == "not_in_plan", fields
     # An alias goes on with what is left of it.
     status, answer = ask(account, model="both")
     assert (status, answer["model"]) == (200, "both")
     assert simulator.last_body()["model"] == "sim/groq"
+
+
+def test_a_quote_names_an_alias_and_nothing_behind_it(tools: Gateway, account: Account):
+    tools.command("aliases", "set", "mine", "sim/small", "sim/groq")
+    eventually(lambda: code(account, model="mine") == 200, "the alias acts", SECOND)
+    with account.http() as http:
+        answer = http.post("/v1/quote", json=body("mine"))
+    assert answer.status_code == 200
+    assert [quoted["model"] for quoted in answer.json()["models"]] == ["mine"]
+    assert "sim/" not in answer.text
 
 
 EVASIONS = [

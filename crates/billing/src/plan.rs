@@ -65,6 +65,15 @@ pub struct PlanPolicy {
 #[error("the plan does not include it")]
 pub struct NotInPlan(pub CostRaisingUse);
 
+/// Whether a request may ask every model that the upstream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// It may.
+    Free,
+    /// Some are disabled, or a list says which ones.
+    Limited,
+}
+
 impl PlanPolicy {
     /// What a use is held at, or that it is refused.
     pub fn cap_of(&self, used: &CostRaisingUse) -> Result<Nanos, NotInPlan> {
@@ -75,20 +84,22 @@ impl PlanPolicy {
         }
     }
 
-    /// What several uses are held at together, each different one once. For a key of `models` none may ask a model that
-    /// isn't named, unless the plan names it.
+    /// What several uses are held at together, each different one once. Where not every model may be asked, none may choose
+    /// models itself, unless the plan names it.
     pub fn caps_of(
         &self,
         used: &[CostRaisingUse],
-        models: &ModelAccess,
+        models: ModelChoice,
     ) -> Result<Nanos, NotInPlan> {
-        let is_restricted = !models.is_unrestricted() || !self.allowed_models.is_unrestricted();
         let mut sum = Nanos::ZERO;
         for (index, one) in used.iter().enumerate() {
             if used[..index].contains(one) {
                 continue;
             }
-            if is_restricted && one.may_choose_models() && !self.cost_raising.allows_by_name(one) {
+            if models == ModelChoice::Limited
+                && one.may_choose_models()
+                && !self.cost_raising.allows_by_name(one)
+            {
                 return Err(NotInPlan(one.clone()));
             }
             sum = sum.saturating_add(self.cap_of(one)?);
@@ -125,9 +136,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The rule for `model`.
-    pub fn rule_for(&self, model: &str) -> &PriceRule {
-        self.overrides.get(model).unwrap_or(&self.rule)
+    /// The rule for `model`, which at the upstream `stands_for` another one, or for none.
+    pub fn rule_for(&self, model: &str, stands_for: Option<&str>) -> &PriceRule {
+        let own = self.overrides.get(model);
+        let others = || self.overrides.get(stands_for?);
+        own.or_else(others).unwrap_or(&self.rule)
     }
 }
 

@@ -163,6 +163,12 @@ impl SaleRules {
             .unwrap_or_default()
     }
 
+    /// Whether there is a model that must not be used.
+    pub fn disables_any(&self) -> bool {
+        let mut states = self.states.values();
+        states.any(|state| *state == SaleState::Disabled)
+    }
+
     /// Whether a model of the list can be used: neither it nor what the upstream makes of it is disabled.
     pub fn is_sold(&self, model: &str, list: &impl PriceList) -> bool {
         let is_disabled = |id: &str| self.state_of(id) == SaleState::Disabled;

@@ -15,7 +15,9 @@ use bytes::Bytes;
 use rust_decimal::Decimal;
 
 use crate::bodies::Bodies;
+use crate::catalog::Catalog;
 use crate::chat::usage_wish;
+use crate::choosing::FreeUse;
 use crate::gateway::Gateway;
 use crate::meter::Meter;
 use crate::offers;
@@ -65,7 +67,7 @@ pub(crate) async fn admit(
     let named = named_models(&gateway.settings, &catalog, &request)?;
     let wanted = wanted_models(&catalog, snapshot, &named)?;
     offers::check_servable(&wanted, &request)?;
-    let cost_raising = wanted::cost_raising(snapshot, &request, &wanted)?;
+    let cost_raising = wanted::cost_raising(&catalog, snapshot, &request, &wanted)?;
     let rate = admit_rate(gateway, snapshot, &request).await?;
     let prompt = prompt_size(&request.prompt);
     let masters = gateway.masters.load_full();
@@ -112,6 +114,7 @@ pub(crate) async fn admit(
         place,
         on: None,
         servers: Arc::new(servers),
+        use_of_free: FreeUse::of(wanted.iter().map(|wanted| wanted.entry.prices.id.as_str())),
         suited: None,
         counted: gateway.metrics.request_started(),
         key: None,
@@ -139,12 +142,13 @@ pub(crate) async fn look(
         Ok(wanted) => wanted,
         Err(problem) => return (None, Err(problem)),
     };
-    let hold = look_at_limits(gateway, snapshot, request, &wanted).await;
+    let hold = look_at_limits(gateway, &catalog, snapshot, request, &wanted).await;
     (Some(wanted), hold)
 }
 
 async fn look_at_limits(
     gateway: &Arc<Gateway>,
+    catalog: &Catalog,
     snapshot: &KeySnapshot,
     request: &ChatRequest<'_>,
     wanted: &[Wanted],
@@ -153,7 +157,7 @@ async fn look_at_limits(
         return Err(Problem::StoreUnavailable);
     }
     offers::check_servable(wanted, request)?;
-    let cost_raising = wanted::cost_raising(snapshot, request, wanted)?;
+    let cost_raising = wanted::cost_raising(catalog, snapshot, request, wanted)?;
     let (keys, tokens) = (limited_keys(snapshot), counted_tokens(request));
     gateway
         .limiter

@@ -66,11 +66,16 @@ pub(crate) enum Failure {
     },
 }
 
+/// A connection that breaks within this time after a request was sent on it was most likely dead before.
+const SOON: Duration = Duration::from_secs(2);
+
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Nothing of an answer had come.
     Sent,
+    /// Nor had it after some time: the upstream may have been at it, and bill it.
+    Waited,
     /// The headers had.
     Answering,
 }
@@ -81,6 +86,14 @@ impl Failure {
             kind,
             fault: None,
             progress: Progress::Sent,
+        }
+    }
+
+    fn waited(kind: FaultKind) -> Self {
+        Self::Elsewhere {
+            kind,
+            fault: None,
+            progress: Progress::Waited,
         }
     }
 
@@ -123,11 +136,13 @@ impl<'a> Attempt<'a> {
         };
         let (master, key) = &self.on;
         let hops = self.session.hops;
+        let begun = Instant::now();
         let sent = gateway.upstream.send(request(master, key, hops, body));
         let response = match timeout(patience, sent).await {
             Ok(Ok(response)) => response,
             // Nothing was sent: nothing can be billed.
             Ok(Err(error)) if error.is_connect() => return Err(Failure::of(FaultKind::Connect)),
+            Ok(Err(_)) if begun.elapsed() > SOON => return Err(Failure::waited(FaultKind::Broken)),
             Ok(Err(_)) => return Err(Failure::of(FaultKind::Broken)),
             Err(_) => return Err(Failure::of(FaultKind::Timeout)),
         };

@@ -38,6 +38,13 @@ pub struct CatalogEntry {
     pub metrics: Arc<ModelMetrics>,
 }
 
+impl CatalogEntry {
+    /// The model that its id stands for at the upstream, if it is such an id.
+    pub fn redirect(&self) -> Option<&str> {
+        self.redirect.as_deref()
+    }
+}
+
 /// The price book, and what of it is on sale under which names, as of one moment.
 #[derive(Default)]
 pub struct Catalog {

@@ -17,27 +17,40 @@ use crate::session::Session;
 /// The choice of accounts for one request.
 pub(crate) struct Choosing {
     route: Route,
-    kind: Kind,
+    use_of_free: FreeUse,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Paid,
-    Free,
+/// Whether a request uses the quota of free models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FreeUse {
+    /// It does not.
+    Never,
+    /// A fallback of it may: it is not counted, but what the upstream says of that quota holds of nothing else.
+    ByFallback,
+    /// It does.
+    Always,
+}
+
+impl FreeUse {
+    /// Of a request for these models, the preferred one first.
+    pub(crate) fn of<'a>(mut models: impl Iterator<Item = &'a str>) -> Self {
+        match models.next() {
+            Some(preferred) if is_free(preferred) => Self::Always,
+            _ if models.any(is_free) => Self::ByFallback,
+            _ => Self::Never,
+        }
+    }
 }
 
 impl Choosing {
     /// Begins; a request of a free model takes its part of the quota first.
     pub(crate) fn begin(session: &Session, price_share: Option<Decimal>) -> Result<Self, Problem> {
-        let kind = if is_free(&session.entry.prices.id) {
+        if session.use_of_free == FreeUse::Always {
             take_part(&session.gateway, session.facts().payer)?;
-            Kind::Free
-        } else {
-            Kind::Paid
-        };
+        }
         Ok(Self {
             route: Route::new(price_share, Arc::clone(&session.servers)),
-            kind,
+            use_of_free: session.use_of_free,
         })
     }
 
@@ -53,15 +66,20 @@ impl Choosing {
 
     /// Whether it is for a free model.
     pub(crate) fn is_free(&self) -> bool {
-        self.kind == Kind::Free
+        self.use_of_free == FreeUse::Always
+    }
+
+    /// Whether the upstream may refuse it for want of free requests.
+    pub(crate) fn may_be_free(&self) -> bool {
+        self.use_of_free != FreeUse::Never
     }
 
     /// The next account, and leave to ask it.
     pub(crate) async fn next(&mut self, gateway: &Gateway) -> Option<Turn> {
         loop {
             let masters = gateway.masters.load_full();
-            let now = gateway.clock.now();
-            if self.kind == Kind::Paid {
+            let now = gateway.replica.steady_now();
+            if !self.is_free() {
                 return masters.next(&mut self.route, now);
             }
             for (account, per_day) in with_quota(gateway) {
@@ -81,7 +99,7 @@ impl Choosing {
     pub(crate) fn free_wait(&self, gateway: &Gateway) -> Duration {
         gateway
             .free_quota
-            .wait(&with_quota(gateway), gateway.clock.now())
+            .wait(&with_quota(gateway), gateway.replica.steady_now())
     }
 }
 
@@ -95,13 +113,13 @@ fn with_quota(gateway: &Gateway) -> Vec<(MasterAccountId, u32)> {
 fn take_part(gateway: &Gateway, tenant: AccountId) -> Result<(), Problem> {
     gateway
         .free_quota
-        .admit(tenant, &with_quota(gateway), gateway.clock.now())
+        .admit(tenant, &with_quota(gateway), gateway.replica.steady_now())
         .map_err(|retry_after| Problem::FreeQuotaSpent { retry_after })
 }
 
 /// Takes a request of a free model from an account's quota; also from what replicas share of it, where they do.
 async fn take(gateway: &Gateway, master: &Master) -> bool {
-    let now = gateway.clock.now();
+    let now = gateway.replica.steady_now();
     if gateway.limiter.sharing().is_some() {
         let limits = RateLimits {
             requests_per_minute: NonZeroU32::new(PER_MINUTE),
@@ -121,4 +139,19 @@ async fn take(gateway: &Gateway, master: &Master) -> bool {
     gateway
         .free_quota
         .take(master.id, per_day(master.credit().as_ref()), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_requests_are_known_by_any_model_that_may_serve() {
+        let of = |models: &[&str]| FreeUse::of(models.iter().copied());
+        assert_eq!(of(&["a/b", "c/d"]), FreeUse::Never);
+        assert_eq!(of(&["a/b:free", "c/d"]), FreeUse::Always);
+        assert_eq!(of(&["openrouter/free"]), FreeUse::Always);
+        assert_eq!(of(&["a/b", "c/d:free"]), FreeUse::ByFallback);
+        assert_eq!(of(&["a/b", "openrouter/free"]), FreeUse::ByFallback);
+    }
 }

@@ -103,7 +103,7 @@ async fn ask(
         .for_server(suited.as_deref())
         .map_err(|_| Problem::Unavailable { retry_after: None })?;
     let result = Attempt::begin(session, on, suited).run(&body).await;
-    let now = gateway.clock.now();
+    let now = gateway.replica.steady_now();
     let failed = match result {
         Ok(answered) => {
             outcome.well(now);
@@ -162,15 +162,15 @@ async fn repeat(
     let masters = gateway.masters.load_full();
     let mut serving = masters.all().iter();
     let master = serving.find(|master| master.id == failed.master)?;
-    master.repeat(gateway.clock.now())
+    master.repeat(gateway.replica.steady_now())
 }
 
 impl Choosing {
     /// What a failure says about the account. The quota of free models is not the account's health.
     fn verdict(&self, gateway: &Gateway, master: &Master, failed: &Failed) -> Verdict {
         match failed.fault {
-            Some(Fault::AccountRateLimited { retry_after }) if self.is_free() => {
-                let now = gateway.clock.now();
+            Some(Fault::AccountRateLimited { retry_after }) if self.may_be_free() => {
+                let now = gateway.replica.steady_now();
                 gateway.free_quota.used_up(master.id, retry_after, now);
                 Verdict::NotTheirs
             }
@@ -188,7 +188,7 @@ impl Choosing {
         }
         let told = {
             let masters = gateway.masters.load();
-            masters.told_wait(self.servers(), gateway.clock.now())
+            masters.told_wait(self.servers(), gateway.replica.steady_now())
         };
         if failures.is_empty() {
             return match told {

@@ -357,7 +357,7 @@ impl Gateway {
         let spooled = usize::try_from(self.spool.len()).unwrap_or(usize::MAX);
         set(Gauge::SpooledBatches, spooled);
         let masters = self.masters.load();
-        masters.show(self.clock.now());
+        masters.show(self.replica.steady_now());
         set(Gauge::UpstreamRequests, masters.in_flight());
         let connections = self.store.connections();
         set(Gauge::DatabaseConnections, connections.open);

@@ -13,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::offers::cheapest_cost_share;
 use crate::problem::Problem;
 use crate::route::Surface;
-use crate::wanted::access_of;
+use crate::wanted::{access_of, rule_of};
 use crate::wire::json::{self, Member, ObjectWriter};
 
 /// Members of `pricing` that are no price of the client's.
@@ -160,7 +160,7 @@ fn client_prices<'a>(
     snapshot: &'a KeySnapshot,
     entry: &CatalogEntry,
 ) -> ClientPrices<'a> {
-    let rule = snapshot.plan.rule_for(&entry.prices.id);
+    let rule = rule_of(snapshot, entry);
     ClientPrices {
         rule,
         share: rule.price_share(cheapest_cost_share(&gateway.masters.load(), entry)),

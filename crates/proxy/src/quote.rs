@@ -89,10 +89,9 @@ pub(crate) async fn quote(
         hold: held.map(|hold: &Hold| hold.amount.to_string()),
         output_limit: held.and_then(|hold| hold.output_limit),
         refusal: hold.as_ref().err().map(refusal),
-        models: wanted
-            .iter()
+        models: shown(&wanted)
             .map(|wanted| ModelQuote {
-                model: &wanted.entry.prices.id,
+                model: wanted.shown_as(),
                 prices: prices(wanted, cheapest_cost_share(&masters, &wanted.entry)),
             })
             .collect(),
@@ -103,6 +102,17 @@ pub(crate) async fn quote(
     serde_json::to_string(&quote)
         .map(json_answer)
         .map_err(|_| Problem::StoreUnavailable)
+}
+
+/// Of the models behind an alias, which is all that is told of them, the first.
+fn shown(wanted: &[Wanted]) -> impl Iterator<Item = &Wanted> {
+    let is_first = |index: usize| {
+        let name = wanted[index].shown_as();
+        wanted[..index].iter().all(|other| other.shown_as() != name)
+    };
+    (0..wanted.len())
+        .filter(move |index| is_first(*index))
+        .map(|index| &wanted[index])
 }
 
 fn refusal(problem: &Problem) -> Refusal {

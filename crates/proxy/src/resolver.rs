@@ -189,7 +189,7 @@ async fn find_out(gateway: &Gateway, pending: &PendingRequest, questions: &Semap
         let Ok(_turn) = questions.acquire().await else {
             return Found::Nothing;
         };
-        let key = master.key(gateway.clock.now());
+        let key = master.key(gateway.replica.steady_now());
         match master.control.look_generation_up(key, id).await {
             Ok(LookedUp::Found(generation)) => return Found::Record(generation),
             Ok(LookedUp::Unknown) if master.is_a_router() => {

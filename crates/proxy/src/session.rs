@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::abandoned::Abandoned;
 use crate::catalog::{Catalog, CatalogEntry};
+use crate::choosing::FreeUse;
 use crate::early_head::EarlyHead;
 use crate::gateway::Gateway;
 use crate::hops::Hops;
@@ -59,6 +60,7 @@ pub(crate) struct Session {
     pub(crate) on: Option<OnMaster>,
     /// Who may serve it.
     pub(crate) servers: Arc<Servers>,
+    pub(crate) use_of_free: FreeUse,
     /// Set when a compatible server was asked last.
     pub(crate) suited: Option<Arc<Suited>>,
     pub(crate) counted: Counted,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use airouter_billing::cost_raising::{CostRaisingKind, CostRaisingUse};
 use airouter_billing::event::{ModelName, ModelRule};
 use airouter_billing::model_id::Modifier;
-use airouter_billing::plan::{NotInPlan, PriceRule};
+use airouter_billing::plan::{ModelChoice, NotInPlan, PriceRule};
 use airouter_billing::sale::{ChosenModel, NotForSale};
 use airouter_billing::{ModelAccess, Nanos};
 use airouter_store::clients::KeySnapshot;
@@ -30,6 +30,14 @@ impl Wanted {
     /// The modifier that the name came with.
     pub(crate) fn modifier(&self) -> Option<Modifier> {
         self.chosen.modifier
+    }
+
+    /// What the client is told that it is.
+    pub(crate) fn shown_as(&self) -> &str {
+        match self.chosen.alias {
+            Some(_) => &self.name,
+            None => &self.entry.prices.id,
+        }
     }
 
     /// What the client calls it.
@@ -94,7 +102,7 @@ pub(crate) fn wanted_models(
                 .ok_or_else(|| Problem::UnknownModel(name.to_string()))?;
             wanted.push(Wanted {
                 entry: Arc::clone(entry),
-                rule: snapshot.plan.rule_for(&chosen.model).clone(),
+                rule: rule_of(snapshot, entry).clone(),
                 chosen,
                 name: name.to_string(),
             });
@@ -118,22 +126,43 @@ pub(crate) fn access_of(snapshot: &KeySnapshot) -> [&ModelAccess; 2] {
 /// What is held for what raises the cost in ways that have no price in advance; an error where the plan includes it not.
 /// Routers are held by their own price, but may be refused here.
 pub(crate) fn cost_raising(
+    catalog: &Catalog,
     snapshot: &KeySnapshot,
     request: &ChatRequest<'_>,
     wanted: &[Wanted],
 ) -> Result<Nanos, Problem> {
     let policy = &snapshot.plan.policy;
-    let refused = |NotInPlan(used)| Problem::NotInPlan(used);
     for wanted in wanted.iter().filter(|one| one.entry.prices.is_dynamic()) {
-        let router = CostRaisingUse::new(CostRaisingKind::Routers, &*wanted.chosen.model);
-        policy.cap_of(&router).map_err(refused)?;
+        let used = |name: &str| CostRaisingUse::new(CostRaisingKind::Routers, name);
+        policy
+            .cap_of(&used(&wanted.chosen.model))
+            .map_err(|NotInPlan(_)| Problem::NotInPlan(used(&wanted.name)))?;
     }
     let mut used = request.cost_raising.clone();
     let is_online = |wanted: &Wanted| wanted.chosen.modifier == Some(Modifier::WebSearch);
     if wanted.iter().any(is_online) {
         used.push(CostRaisingUse::new(CostRaisingKind::Online, ""));
     }
-    policy.caps_of(&used, &snapshot.models).map_err(refused)
+    policy
+        .caps_of(&used, model_choice(catalog, snapshot))
+        .map_err(|NotInPlan(used)| Problem::NotInPlan(used))
+}
+
+fn model_choice(catalog: &Catalog, snapshot: &KeySnapshot) -> ModelChoice {
+    let every = access_of(snapshot)
+        .iter()
+        .all(|access| access.is_unrestricted());
+    if every && !catalog.rules().disables_any() {
+        ModelChoice::Free
+    } else {
+        ModelChoice::Limited
+    }
+}
+
+/// What a model is sold by: also one that the upstream only calls otherwise.
+pub(crate) fn rule_of<'a>(snapshot: &'a KeySnapshot, entry: &CatalogEntry) -> &'a PriceRule {
+    let stands_for = entry.redirect();
+    snapshot.plan.rule_for(&entry.prices.id, stands_for)
 }
 
 /// The rules of fallbacks that are priced unlike the first model.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cost_raising::{CostRaisingKind, CostRaisingUse};
 use crate::disconnect::{HangingUp, OnDisconnect};
-use crate::plan::NotInPlan;
+use crate::plan::{ModelChoice, NotInPlan};
 use proptest::prelude::*;
 
 /// What the first version of the default plan says, in every database that there is.
@@ -61,7 +61,7 @@ fn caps_are_summed_and_what_the_plan_refuses_is_named() {
     let fusion = used(CostRaisingKind::Plugins, "fusion");
     let tool = used(CostRaisingKind::ServerTools, "openrouter:web_search");
     let all = [web.clone(), web, fusion, tool];
-    let caps = policy.caps_of(&all, &ModelAccess::All);
+    let caps = policy.caps_of(&all, ModelChoice::Limited);
     assert_eq!(caps, Ok(Nanos::new(220_000_000)));
     for refused in [
         used(CostRaisingKind::Plugins, "file-parser"),
@@ -70,17 +70,16 @@ fn caps_are_summed_and_what_the_plan_refuses_is_named() {
         used(CostRaisingKind::ServerTools, "openrouter:subagent"),
         used(CostRaisingKind::ServerTools, "of tomorrow"),
     ] {
-        let found = policy.caps_of(std::slice::from_ref(&refused), &ModelAccess::All);
+        let found = policy.caps_of(std::slice::from_ref(&refused), ModelChoice::Limited);
         assert_eq!(found, Err(NotInPlan(refused)));
     }
     let open = PlanPolicy::default();
     let subagent = [used(CostRaisingKind::ServerTools, "openrouter:subagent")];
     assert_eq!(
-        open.caps_of(&subagent, &ModelAccess::All),
+        open.caps_of(&subagent, ModelChoice::Free),
         Ok(open.cost_raising_cap)
     );
-    let only = ModelAccess::Only(vec!["a/b".to_owned()]);
-    assert!(open.caps_of(&subagent, &only).is_err());
+    assert!(open.caps_of(&subagent, ModelChoice::Limited).is_err());
 }
 
 #[test]

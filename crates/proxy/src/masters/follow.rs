@@ -71,7 +71,7 @@ impl Follower {
     }
 
     async fn ask(&mut self, gateway: &Gateway, master: &Master, before: Option<&CreditReading>) {
-        let Some(key) = master.credit_key(gateway.clock.now()) else {
+        let Some(key) = master.credit_key(gateway.replica.steady_now()) else {
             return;
         };
         let said = match master.control.credits(key).await {

@@ -30,9 +30,9 @@ const UNTOLD: Duration = Duration::from_secs(60);
 /// Tenants that are remembered at the same time.
 const MOST_TENANTS: usize = 10_000;
 
-/// Whether a model is one of those.
+/// Whether a model is one of those, or the router to them (OpenRouter: Free Models Router).
 pub(crate) fn is_free(model: &str) -> bool {
-    model.ends_with(":free")
+    model.ends_with(":free") || model == "openrouter/free"
 }
 
 /// Requests of `:free` models that an account may make in a day (UTC). Of what isn't known of its credit, the better is
