@@ -50,8 +50,9 @@ test-rust: ## Run the tests of the crates, beside throw-away PostgreSQL and Redi
 	  scripts/with-services cargo test --locked --workspace --no-fail-fast; \
 	fi
 
+# Most of what these tests do is waiting: three processes keep two processors busy.
 test-black-box: build-debug ## Run the real program against the official Python and Node SDKs.
-	cd tests && ../scripts/with-services $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=10
+	cd tests && ../scripts/with-services $(VENV)/bin/python -m pytest --numprocesses=3 --dist=loadgroup --no-loadscope-reorder --durations=10
 
 soak: ## Simulate the money core for MINUTES (60), with seeds that were never tried.
 	cargo run --locked --release --package airouter-simulation -- --first $$(date +%s) --minutes $(or $(MINUTES),60)
