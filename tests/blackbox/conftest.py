@@ -48,8 +48,8 @@ def table_row(record_property: Callable[[str, object], None]) -> Callable[[str, 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, those of a module on one store stay together; so do the busy ones, which
-    begin first."""
+    """Where tests run in several processes, those of a module on one store are in one group; so are the busy ones,
+    which begin first."""
     for item in items:
         store = item.callspec.params.get("store", "") if hasattr(item, "callspec") else ""
         is_busy = item.module.__name__ in BUSY
