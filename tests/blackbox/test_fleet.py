@@ -1,5 +1,6 @@
 """The fleet of master accounts: whatever is wrong with one of them, no client feels; what the operator changes acts."""
 
+import datetime
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from harness.load import Load, ended, wait_for_more
 from harness.money import nanos
 from harness.polling import eventually
 from harness.requests import UPSTREAM_WORDS, body, chat
+from harness.shifted_clock import ShiftedClock
 from harness.simulator import Simulator, running_simulator
 
 # What goes wrong at the upstream, and what that is counted as.
@@ -413,6 +415,37 @@ def test_free_models_are_shared_fairly(tmp_path: Path, own_database: Database | 
         assert asked(simulator, KEYS[0]) == 20, "the upstream never has to say no"
         assert ask(greedy), "other models are not touched"
         assert gateway.metric('airouter_refusals_total{reason="free_quota"}') >= 24
+
+
+def test_a_days_free_quota_is_shared_and_outlives_a_start(tmp_path: Path, own_database: Database | None):
+    """An account that never bought 10 credits has 50 requests of free models a day; half of it may go at once."""
+    clock = ShiftedClock(tmp_path)
+    day = clock.today() + datetime.timedelta(days=1)
+    clock.set(day, "00:10")
+    # Redis has a clock of its own, by which a minute is not over.
+    settings = SETTINGS | {"OPENROUTER_PROVISIONING_KEY": MANAGEMENT[0], "REDIS_URL": ""} | clock.environment
+    with running_simulator(tmp_path, KEYS[:1], MANAGEMENT[:1], **clock.environment) as simulator:
+        simulator.account(KEYS[0], credit_usd="5")
+        gateway = Gateway(tmp_path, simulator, own_database, **settings)
+        gateway.start()
+        greedy, modest = gateway.new_account(), gateway.new_account()
+        eventually(lambda: listed(gateway, KEYS[0])["credit_usd"], "the account's credit is known")
+        assert Counter(free(greedy).status_code for _ in range(21)) == {200: 20, 429: 1}
+        gateway.stop()
+
+        clock.set(day, "00:12")
+        gateway.start()
+        assert Counter(free(greedy).status_code for _ in range(8)) == {200: 5, 429: 3}
+        assert int(free(greedy).headers["retry-after"]) > 60, "not in the next minute either"
+        assert Counter(free(modest).status_code for _ in range(12)) == {200: 10, 429: 2}
+
+        gateway.stop()
+
+        clock.set(day, "23:30")
+        gateway.start()
+        served = Counter(free(greedy).status_code for _ in range(15))
+        assert served == {200: 14, 429: 1}, "hardly anything is kept so late"
+        gateway.stop()
 
 
 def test_a_free_quota_that_others_used_up_puts_no_account_aside(tmp_path: Path, own_database: Database | None):

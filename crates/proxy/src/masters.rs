@@ -25,7 +25,7 @@ use crate::offers::Servers;
 pub use account::{Master, MasterParts, UnusableMaster};
 pub(crate) use choice::Route;
 pub(crate) use follow::follow;
-pub(crate) use free_quota::{FreeQuota, PER_MINUTE, is_free, per_day};
+pub(crate) use free_quota::{FreeQuota, PER_MINUTE, is_free, per_day, share as share_free_quota};
 pub(crate) use key::{Issuer, MasterKey};
 pub(crate) use turn::{OnMaster, Turn};
 pub(crate) use verdict::Verdict;

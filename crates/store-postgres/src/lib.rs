@@ -16,6 +16,7 @@ mod connection;
 mod convert;
 mod corrections;
 mod dedicated;
+mod free_quota;
 mod grants;
 mod hints;
 mod idempotency;

@@ -13,6 +13,7 @@ mod commit;
 mod connection;
 mod convert;
 mod corrections;
+mod free_quota;
 mod idempotency;
 mod invitations;
 mod key_admin;

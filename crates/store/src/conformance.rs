@@ -13,6 +13,7 @@ mod client_admin;
 mod clients;
 mod commits;
 mod corrections;
+mod free_quota;
 mod idempotency;
 mod invitations;
 mod leases;
@@ -32,6 +33,7 @@ pub use client_admin::*;
 pub use clients::*;
 pub use commits::*;
 pub use corrections::*;
+pub use free_quota::*;
 pub use idempotency::*;
 pub use invitations::*;
 pub use leases::*;
@@ -139,6 +141,7 @@ macro_rules! conformance_tests {
             keys_of_a_master_account_come_and_go
             a_master_account_changes
             the_latest_credit_is_kept
+            counters_share_a_days_free_quota
             changes_of_master_accounts_are_told
             a_keys_usage_is_reported
             a_generation_is_found_by_its_payer_only

@@ -9,6 +9,7 @@ pub mod clients;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod free_quota;
 pub mod idempotency;
 pub mod invitations;
 pub mod key_admin;
@@ -31,6 +32,7 @@ pub use audit::Audit;
 pub use client_admin::ClientAdmin;
 pub use clients::Clients;
 pub use error::StoreError;
+pub use free_quota::FreeQuota;
 pub use idempotency::Idempotency;
 pub use invitations::Invitations;
 pub use key_admin::KeyAdmin;
@@ -51,6 +53,7 @@ pub trait Store:
     Audit
     + ClientAdmin
     + Clients
+    + FreeQuota
     + Idempotency
     + Invitations
     + KeyAdmin
@@ -72,6 +75,7 @@ impl<T> Store for T where
     T: Audit
         + ClientAdmin
         + Clients
+        + FreeQuota
         + Idempotency
         + Invitations
         + KeyAdmin

@@ -64,6 +64,10 @@ impl Background {
         work.spawn(changes::follow(Arc::clone(&gateway), stop.clone()));
         work.spawn(strays::follow(Arc::clone(&gateway), stop.clone()));
         work.spawn(masters::follow(Arc::clone(&gateway), stop.clone()));
+        work.spawn(masters::share_free_quota(
+            Arc::clone(&gateway),
+            stop.clone(),
+        ));
         let each = |period, work| every(period, Arc::clone(&gateway), stop.clone(), work);
         work.spawn(each(WRITE_DOWN_EVERY, Chore::WriteDown));
         work.spawn(each(MAINTAIN_EVERY, Chore::Maintain));

@@ -1,12 +1,15 @@
 //! The quota of `:free` models, which upstreams give to an account and not to a key (wire-contract §1.4): counted, and
-//! shared fairly among the tenants who want of it at the same time.
+//! shared fairly among the tenants who want of it, by the minute and by the day.
 //!
 //! Max-min fairness: who has used less than its part is served as long as anything is free; who has used more gets only
-//! what the others' parts leave. One tenant alone may use all of it; when a second one comes, what the window sets free is
-//! its until it has its part.
+//! what the others' parts leave. Of a minute, one tenant alone may use all; when a second one comes, what the window sets
+//! free is its until it has its part. What is kept of a day is in [`day`].
 //!
-//! Each replica counts what it asked itself. That others have used the minute up, the shared rate limits tell it, and of
-//! the day the upstream's 429.
+//! Each replica counts what it asked itself. What others have used of the day it reads in the database ([`sharing`]); that
+//! they have used the minute up, the shared rate limits tell it, and of what nobody counted the upstream's 429.
+
+mod day;
+mod sharing;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +17,10 @@ use std::time::Duration;
 
 use airouter_billing::{AccountId, MasterAccountId, Nanos, Timestamp};
 use airouter_store::master_accounts::CreditReading;
+use uuid::Uuid;
+
+use day::{DAY_MICROS, Day};
+pub(crate) use sharing::share;
 
 /// Requests a minute of an account.
 pub(crate) const PER_MINUTE: u32 = 20;
@@ -24,7 +31,6 @@ const PER_DAY_OF_POOR: u32 = 50;
 /// 10 credits.
 const ENOUGH_BOUGHT: Nanos = Nanos::new(10_000_000_000);
 const MINUTE: i64 = 60;
-const DAY_MICROS: i64 = 86_400_000_000;
 /// For a 429 that doesn't say how long.
 const UNTOLD: Duration = Duration::from_secs(60);
 /// Tenants that are remembered at the same time.
@@ -45,20 +51,27 @@ pub(crate) fn per_day(credit: Option<&CreditReading>) -> u32 {
 }
 
 /// Who may use how much of it now.
-#[derive(Debug, Default)]
-pub(crate) struct FreeQuota(Mutex<Counts>);
+#[derive(Debug)]
+pub(crate) struct FreeQuota {
+    counts: Mutex<Counts>,
+    /// Under which name it writes down what it has counted.
+    counter: Uuid,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
     accounts: HashMap<MasterAccountId, AccountUse>,
     tenants: HashMap<AccountId, TenantUse>,
+    day: Day,
+    /// When somebody asked last.
+    asked_at: Option<Timestamp>,
+    /// When it was asked last what others have used.
+    looked_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
 struct AccountUse {
     minute: VecDeque<Timestamp>,
-    day: i64,
-    today: u32,
     /// Its upstream, or another replica, says that nothing is left.
     used_up_until: Timestamp,
 }
@@ -67,6 +80,15 @@ struct AccountUse {
 struct TenantUse {
     minute: VecDeque<Timestamp>,
     asked_at: Timestamp,
+}
+
+impl Default for FreeQuota {
+    fn default() -> Self {
+        Self {
+            counts: Mutex::default(),
+            counter: Uuid::now_v7(),
+        }
+    }
 }
 
 impl FreeQuota {
@@ -84,12 +106,16 @@ impl FreeQuota {
     /// Counts a request on an account, if it has one left.
     pub(crate) fn take(&self, account: MasterAccountId, per_day: u32, now: Timestamp) -> bool {
         let mut counts = self.counts();
-        let used = counts.accounts.entry(account).or_default();
-        if used.left(per_day, now) == 0 {
+        if counts.left(account, per_day, now) == 0 {
             return false;
         }
-        used.minute.push_back(now);
-        used.today += 1;
+        counts
+            .accounts
+            .entry(account)
+            .or_default()
+            .minute
+            .push_back(now);
+        counts.day.count_on(account);
         true
     }
 
@@ -108,7 +134,7 @@ impl FreeQuota {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,17 +145,39 @@ impl Counts {
         accounts: &[(MasterAccountId, u32)],
         now: Timestamp,
     ) -> Result<(), Duration> {
+        self.asked_at = Some(now);
         self.tenants.retain(|_, tenant| tenant.is_active(now));
         if self.tenants.len() >= MOST_TENANTS && !self.tenants.contains_key(&tenant) {
             return Err(Duration::from_secs(1));
         }
         self.tenants.entry(tenant).or_default().asked_at = now;
+        let free = self.share_of_minute(tenant, accounts, now)?;
+        let of_day = accounts
+            .iter()
+            .map(|(account, per_day)| self.left_of_day(*account, *per_day, now))
+            .fold(0, u32::saturating_add);
+        self.day.share(tenant, of_day.max(free), now)?;
+        self.tenants
+            .entry(tenant)
+            .or_default()
+            .minute
+            .push_back(now);
+        self.day.count_of(tenant);
+        Ok(())
+    }
+
+    /// Whether a tenant may use one of what is free now; if so, how much that is.
+    fn share_of_minute(
+        &mut self,
+        tenant: AccountId,
+        accounts: &[(MasterAccountId, u32)],
+        now: Timestamp,
+    ) -> Result<u32, Duration> {
         let (mut capacity, mut free) = (0, 0);
         for (account, per_day) in accounts {
-            let used = self.accounts.entry(*account).or_default();
-            let left = used.left(*per_day, now);
+            let left = self.left(*account, *per_day, now);
             free += left;
-            capacity += left + u32::try_from(used.minute.len()).unwrap_or(u32::MAX);
+            capacity += left + self.of_minute(*account);
         }
         if free == 0 {
             return Err(self.wait(accounts, now));
@@ -146,45 +194,55 @@ impl Counts {
         if own.count() >= part && free <= of_others {
             return Err(own.wait(now));
         }
-        own.minute.push_back(now);
-        Ok(())
+        Ok(free)
     }
 
     fn wait(&mut self, accounts: &[(MasterAccountId, u32)], now: Timestamp) -> Duration {
-        let waits = accounts.iter().map(|(account, per_day)| {
-            let used = self.accounts.entry(*account).or_default();
-            used.wait(*per_day, now)
-        });
+        let waits = accounts
+            .iter()
+            .map(|(account, per_day)| self.wait_for(*account, *per_day, now));
         waits.min().unwrap_or(UNTOLD)
     }
-}
 
-impl AccountUse {
-    /// What it has left now.
-    fn left(&mut self, per_day: u32, now: Timestamp) -> u32 {
-        forget(&mut self.minute, now);
-        let day = now.as_micros().div_euclid(DAY_MICROS);
-        if self.day != day {
-            (self.day, self.today) = (day, 0);
-        }
-        if self.used_up_until > now {
-            return 0;
-        }
-        let minute =
-            PER_MINUTE.saturating_sub(u32::try_from(self.minute.len()).unwrap_or(u32::MAX));
-        minute.min(per_day.saturating_sub(self.today))
+    fn of_minute(&self, account: MasterAccountId) -> u32 {
+        let used = self.accounts.get(&account);
+        used.map_or(0, |used| {
+            u32::try_from(used.minute.len()).unwrap_or(u32::MAX)
+        })
     }
 
-    fn wait(&mut self, per_day: u32, now: Timestamp) -> Duration {
-        if self.left(per_day, now) > 0 {
+    /// What an account has left now.
+    fn left(&mut self, account: MasterAccountId, per_day: u32, now: Timestamp) -> u32 {
+        self.day.turn(now);
+        let used = self.accounts.entry(account).or_default();
+        forget(&mut used.minute, now);
+        if used.used_up_until > now {
+            return 0;
+        }
+        let minute = PER_MINUTE.saturating_sub(self.of_minute(account));
+        minute.min(per_day.saturating_sub(self.day.on(account)))
+    }
+
+    /// What it has left of the day. What its upstream says to be used up for longer than a minute is the day's.
+    fn left_of_day(&self, account: MasterAccountId, per_day: u32, now: Timestamp) -> u32 {
+        let used = self.accounts.get(&account);
+        let is_used_up = used.is_some_and(|used| used.used_up_until > now.plus_seconds(MINUTE));
+        match is_used_up {
+            true => 0,
+            false => per_day.saturating_sub(self.day.on(account)),
+        }
+    }
+
+    fn wait_for(&mut self, account: MasterAccountId, per_day: u32, now: Timestamp) -> Duration {
+        if self.left(account, per_day, now) > 0 {
             return Duration::ZERO;
         }
-        let told = Duration::from_micros(self.used_up_until.micros_since(now));
-        let counted = if self.today >= per_day {
-            let tomorrow = Timestamp::from_micros((self.day + 1).saturating_mul(DAY_MICROS));
-            Duration::from_micros(tomorrow.micros_since(now))
-        } else if self.minute.len() >= PER_MINUTE as usize {
-            until_oldest_leaves(&self.minute, now)
+        let used = self.accounts.entry(account).or_default();
+        let told = Duration::from_micros(used.used_up_until.micros_since(now));
+        let counted = if self.day.on(account) >= per_day {
+            self.day.rest(now)
+        } else if used.minute.len() >= PER_MINUTE as usize {
+            until_oldest_leaves(&used.minute, now)
         } else {
             Duration::ZERO
         };
