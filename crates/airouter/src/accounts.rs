@@ -1,7 +1,7 @@
 //! Creating people and their keys, for the commands that do.
 
 pub(crate) use airouter_api::names::{email, name};
-use airouter_auth::{ClientKey, hash_password};
+use airouter_auth::{AddressAccess, ClientKey, hash_password};
 use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, ApiKeyId, Timestamp, UserId};
 use airouter_store::Store;
@@ -103,6 +103,7 @@ pub(crate) async fn issue_key(
         limits: RequestLimits::default(),
         caps: Vec::new(),
         models: ModelAccess::All,
+        addresses: AddressAccess::All,
         expires_at: None,
     };
     store

@@ -1,7 +1,10 @@
 //! Entries of the audit log.
 
-use airouter_billing::Timestamp;
+use std::net::IpAddr;
+
+use airouter_billing::{Timestamp, UserId};
 use airouter_store::audit::AuditEntry;
+use airouter_store::logins::Login;
 use uuid::Uuid;
 
 use crate::caller::{ClientAddress, Operator};
@@ -12,21 +15,55 @@ const LONGEST_REASON: usize = 500;
 /// What the operator does to something.
 pub(crate) fn entry(
     operator: &Operator,
-    ClientAddress(address): ClientAddress,
+    address: ClientAddress,
     action: &str,
     subject: Uuid,
     at: Timestamp,
 ) -> AuditEntry {
-    AuditEntry {
-        actor: operator.actor.clone(),
-        actor_id: Some(operator.user),
-        address: Some(address.to_string()),
-        action: action.to_owned(),
-        subject,
-        reason: None,
-        before: None,
-        after: None,
-        at,
+    Actor::of_operator(operator, address).entry(action, subject, at)
+}
+
+/// Somebody who does something that the log tells of.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor {
+    /// As the log names it.
+    name: String,
+    user: UserId,
+    address: IpAddr,
+}
+
+impl Actor {
+    /// Somebody who has logged in, and does it to what is its own.
+    pub(crate) fn of_login(login: &Login, ClientAddress(address): ClientAddress) -> Self {
+        Self {
+            name: login.email.clone(),
+            user: login.user,
+            address,
+        }
+    }
+
+    /// The operator.
+    pub(crate) fn of_operator(operator: &Operator, ClientAddress(address): ClientAddress) -> Self {
+        Self {
+            name: operator.actor.clone(),
+            user: operator.user,
+            address,
+        }
+    }
+
+    /// What it does to something.
+    pub(crate) fn entry(&self, action: &str, subject: Uuid, at: Timestamp) -> AuditEntry {
+        AuditEntry {
+            actor: self.name.clone(),
+            actor_id: Some(self.user),
+            address: Some(self.address.to_string()),
+            action: action.to_owned(),
+            subject,
+            reason: None,
+            before: None,
+            after: None,
+            at,
+        }
     }
 }
 

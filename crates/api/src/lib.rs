@@ -14,6 +14,8 @@ mod caller;
 mod client;
 mod cookies;
 mod document;
+mod etag;
+mod keys;
 pub mod names;
 mod page;
 mod passwords;

@@ -36,7 +36,11 @@ pub(crate) fn logins() -> Group {
             api_keys::list::list_api_keys,
             api_keys::create::create_api_key
         ))
-        .routes(routes!(api_keys::revoke::revoke_api_key))
+        .routes(routes!(
+            api_keys::one::api_key,
+            api_keys::change::change_api_key,
+            api_keys::revoke::revoke_api_key
+        ))
         .routes(routes!(sessions::list::list_sessions))
         .routes(routes!(sessions::end::end_session))
         .routes(routes!(balance::balance))
@@ -58,11 +62,18 @@ pub(crate) fn operators(scope: Scope) -> Group {
     match scope {
         Scope::ClientsRead => group
             .routes(routes!(clients::list::list_clients))
-            .routes(routes!(clients::one::client)),
+            .routes(routes!(clients::one::client))
+            .routes(routes!(clients::api_keys::list::list_client_api_keys))
+            .routes(routes!(clients::api_keys::one::client_api_key)),
         Scope::ClientsWrite => group
             .routes(routes!(clients::change::change_client))
             .routes(routes!(clients::disable::disable_client))
-            .routes(routes!(clients::enable::enable_client)),
+            .routes(routes!(clients::enable::enable_client))
+            .routes(routes!(clients::api_keys::create::create_client_api_key))
+            .routes(routes!(
+                clients::api_keys::change::change_client_api_key,
+                clients::api_keys::revoke::revoke_client_api_key
+            )),
         Scope::MoneyWrite => group
             .routes(routes!(clients::credit::credit_client))
             .routes(routes!(clients::debit::debit_client)),

@@ -2,6 +2,7 @@
 
 use airouter_billing::{Nanos, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -74,6 +75,15 @@ impl Serialize for Time {
     }
 }
 
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        OffsetDateTime::parse(&text, &Rfc3339)
+            .map(|at| Self(Timestamp::from(at)))
+            .map_err(|_| de::Error::custom("a time is expected, such as 2026-11-20T12:00:00Z"))
+    }
+}
+
 impl PartialSchema for Time {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
@@ -121,5 +131,10 @@ mod tests {
             serde_json::to_string(&at).unwrap(),
             r#""2026-11-20T12:00:00Z""#
         );
+        let read: Time = serde_json::from_str(r#""2026-11-20T13:00:00+01:00""#).unwrap();
+        assert_eq!(read, at);
+        for wrong in [r#""2026-11-20""#, r#""tomorrow""#, "0"] {
+            assert!(serde_json::from_str::<Time>(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -37,6 +37,8 @@ enum Object {
     Session,
     /// Some account.
     Account,
+    /// An account, and one of its keys as `{key_id}`.
+    ClientKey,
     /// An invitation.
     Invitation,
     /// An operator token.
@@ -54,6 +56,7 @@ enum Body {
     Amount,
     Reason,
     Settings,
+    KeyChange,
     Empty,
     OperatorToken,
 }
@@ -135,6 +138,20 @@ const TABLE: &[Row] = &[
         201,
     ),
     row(
+        "GET /v1/auth/api-keys/{id}",
+        For::Logins,
+        Object::Key,
+        Body::None,
+        200,
+    ),
+    row(
+        "PATCH /v1/auth/api-keys/{id}",
+        For::Logins,
+        Object::Key,
+        Body::KeyChange,
+        200,
+    ),
+    row(
         "DELETE /v1/auth/api-keys/{id}",
         For::Logins,
         Object::Key,
@@ -196,6 +213,41 @@ const TABLE: &[Row] = &[
         Object::Account,
         Body::Reason,
         200,
+    ),
+    row(
+        "GET /v1/admin/clients/{id}/api-keys",
+        For::Operators("clients:read"),
+        Object::Account,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/admin/clients/{id}/api-keys",
+        For::Operators("clients:write"),
+        Object::Account,
+        Body::Name,
+        201,
+    ),
+    row(
+        "GET /v1/admin/clients/{id}/api-keys/{key_id}",
+        For::Operators("clients:read"),
+        Object::ClientKey,
+        Body::None,
+        200,
+    ),
+    row(
+        "PATCH /v1/admin/clients/{id}/api-keys/{key_id}",
+        For::Operators("clients:write"),
+        Object::ClientKey,
+        Body::KeyChange,
+        200,
+    ),
+    row(
+        "DELETE /v1/admin/clients/{id}/api-keys/{key_id}",
+        For::Operators("clients:write"),
+        Object::ClientKey,
+        Body::None,
+        204,
     ),
     row(
         "GET /v1/admin/invitations",
@@ -450,6 +502,7 @@ async fn body(row: &Row, world: &World, people: &People) -> Option<Value> {
         Body::Empty => json!({}),
         Body::OperatorToken => json!({"name": "a script", "scopes": ["clients:read"]}),
         Body::Settings => json!({"tier": "free"}),
+        Body::KeyChange => json!({"name": "another name"}),
     })
 }
 
@@ -466,6 +519,12 @@ async fn path(row: &Row, world: &World, people: &People) -> (String, String) {
         }
         Object::Invitation => world.invitation(&people.admin).await.to_string(),
         Object::Account => world.somebody(Role::Client).await.account.to_string(),
+        Object::ClientKey => {
+            let key = world.key(&people.client).await.to_string();
+            let path = path.replace("{key_id}", &key);
+            let account = people.client.account.to_string();
+            return (method.to_owned(), path.replace("{id}", &account));
+        }
     };
     (method.to_owned(), path.replace("{id}", &id))
 }
@@ -487,9 +546,15 @@ async fn every_route_lets_in_only_whom_it_is_for() {
         expired_token: expired["token"].as_str().unwrap().to_owned(),
     };
     let admin = world.token(&people.admin).await;
-    let untouched = format!("/v1/admin/clients/{}", people.other.account);
-    let etag = world.call(&admin, "GET", &untouched, None).await.headers["etag"].clone();
-    let etag = etag.to_str().unwrap().to_owned();
+    // As they are new, they all have the same.
+    let etag = async |path: String| {
+        let answer = world.call(&admin, "GET", &path, None).await;
+        answer.headers["etag"].to_str().unwrap().to_owned()
+    };
+    let account = format!("/v1/admin/clients/{}", people.other.account);
+    let key = world.key(&people.other).await;
+    let key_tag = etag(format!("{account}/api-keys/{key}")).await;
+    let account_tag = etag(account).await;
     for row in TABLE {
         for caller in CALLERS {
             let (method, path) = path(row, &world, &people).await;
@@ -498,8 +563,10 @@ async fn every_route_lets_in_only_whom_it_is_for() {
             let bearer = token.map(|token| format!("Bearer {token}"));
             let mut headers: Vec<(&str, &str)> = Vec::new();
             headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
-            if matches!(row.body, Body::Settings) {
-                headers.push(("if-match", etag.as_str()));
+            match row.body {
+                Body::Settings => headers.push(("if-match", account_tag.as_str())),
+                Body::KeyChange => headers.push(("if-match", key_tag.as_str())),
+                _ => {}
             }
             let answer = world.send(&method, &path, &headers, body.as_ref()).await;
             let code = match answer.status.is_success() {

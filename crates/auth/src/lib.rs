@@ -2,6 +2,7 @@
 //! and the pseudonyms under which tenants are known upstream. Pure functions over bytes, no I/O but the operating system's randomness.
 
 mod access_token;
+mod address_access;
 mod base62;
 mod chain;
 mod client_key;
@@ -14,6 +15,7 @@ mod sealed;
 mod token_keys;
 
 pub use access_token::{ACCESS_TOKEN_SECONDS, AccessClaims, AccessTokenError, NotSigned};
+pub use address_access::{AddressAccess, MOST_NETWORKS, NotANetwork, network};
 pub use chain::{ChainHash, chain_hash, sha256};
 pub use client_key::{ClientKey, ClientKeyError, KeyHash};
 pub use opaque_token::{NotSuchAToken, OpaqueKind, OpaqueToken};

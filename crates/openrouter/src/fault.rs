@@ -82,7 +82,8 @@ impl UpstreamError {
             Fault::ProviderFailed
         } else if message.contains("key limit exceeded") {
             Fault::KeyLimited
-        } else if self.error_type.as_deref() == Some("account_disabled") {
+        } else if let Some("account_disabled" | "address_not_allowed") = self.error_type.as_deref()
+        {
             // An AI Router's.
             Fault::BadKey
         } else if message.contains("management key") || message.contains("provisioning key") {
@@ -131,6 +132,11 @@ mod tests {
             (
                 403,
                 r#"{"error":{"code":403,"message":"This account is disabled.","metadata":{"error_type":"account_disabled"}}}"#,
+                Fault::BadKey,
+            ),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"…","metadata":{"error_type":"address_not_allowed"}}}"#,
                 Fault::BadKey,
             ),
             (

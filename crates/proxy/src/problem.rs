@@ -34,6 +34,8 @@ pub enum Problem {
     EndedKey(&'static str),
     /// The account was disabled.
     AccountDisabled,
+    /// The key may not be used from where the request comes.
+    AddressNotAllowed,
     /// The budgets don't cover what the request may cost.
     InsufficientQuota {
         /// How many tokens of an answer they do cover.
@@ -258,6 +260,7 @@ impl Problem {
             Self::MissingKey | Self::MisplacedKey => Refusal::KeyMissing,
             Self::InvalidKey(_) => Refusal::KeyUnknown,
             Self::EndedKey(_) | Self::AccountDisabled => Refusal::KeyRevoked,
+            Self::AddressNotAllowed => Refusal::AddressNotAllowed,
             Self::InsufficientQuota { .. } => Refusal::InsufficientFunds,
             Self::RequestBudgetSpent { .. } => Refusal::RequestBudget,
             Self::RateLimited(limited) => match limited.which {
@@ -354,6 +357,13 @@ impl Problem {
                 "permission_error",
                 "account_disabled",
                 "This account is disabled. Ask your provider.",
+            ),
+            Self::AddressNotAllowed => Told::new(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "address_not_allowed",
+                "This API key may not be used from this address. Send the request from where the key is allowed, or \
+                 change the key's allowed_addresses.",
             ),
             _ => return None,
         })

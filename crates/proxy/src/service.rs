@@ -90,7 +90,7 @@ async fn hand_over(
         Route::DatabaseHealth => return Ok(health::database(gateway).await),
         _ => {}
     }
-    let snapshot = authenticate(gateway, request.headers(), request.uri().query()).await?;
+    let snapshot = authenticate(gateway, caller, request.headers(), request.uri().query()).await?;
     match route {
         Route::ChatCompletions => {
             chat::complete(gateway, caller, surface, &snapshot, request).await
@@ -109,6 +109,7 @@ async fn hand_over(
 
 async fn authenticate(
     gateway: &Gateway,
+    caller: Caller,
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Result<Arc<KeySnapshot>, Problem> {
@@ -131,6 +132,9 @@ async fn authenticate(
     }
     if snapshot.expires_at.is_some_and(|expiry| now >= expiry) {
         return Err(Problem::EndedKey("This API key has expired."));
+    }
+    if !snapshot.addresses.allows(caller.client) {
+        return Err(Problem::AddressNotAllowed);
     }
     gateway.keys_used.note(snapshot.key, now);
     Ok(snapshot)

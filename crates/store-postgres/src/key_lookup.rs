@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use airouter_auth::KeyHash;
+use airouter_auth::{AddressAccess, KeyHash};
 use airouter_billing::event::Payment;
 use airouter_billing::plan::SharedPlan;
 use airouter_billing::{
@@ -54,6 +54,7 @@ struct KeyRow {
     payer_tokens: Option<i64>,
     payer_concurrent: Option<i64>,
     allowed_models: Option<Vec<String>>,
+    allowed_addresses: Option<Vec<String>>,
     expires_at: Option<OffsetDateTime>,
     revoked_at: Option<OffsetDateTime>,
     is_disabled: bool,
@@ -111,7 +112,7 @@ async fn rows(
             k.concurrent_requests AS key_concurrent,
             payer.requests_per_minute AS payer_requests, payer.tokens_per_minute AS payer_tokens,
             payer.concurrent_requests AS payer_concurrent,
-            k.allowed_models, k.expires_at, k.revoked_at,
+            k.allowed_models, k.allowed_addresses, k.expires_at, k.revoked_at,
             (account.status <> 'active' OR payer.status <> 'active' OR coalesce(u.status, 'active') <> 'active'
                 OR (k.payer_id <> k.account_id AND m.id IS NULL)) AS "is_disabled!",
             coalesce(chain.budgets, '{}') AS "budgets!",
@@ -174,6 +175,7 @@ fn snapshot(row: KeyRow, plan: SharedPlan) -> Result<KeySnapshot, StoreError> {
         models: row
             .allowed_models
             .map_or(ModelAccess::All, ModelAccess::Only),
+        addresses: AddressAccess::from_stored(row.allowed_addresses.as_deref()),
         access,
         expires_at: row.expires_at.map(Timestamp::from),
     })

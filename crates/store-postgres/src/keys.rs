@@ -37,14 +37,15 @@ pub(crate) async fn create(
     }
     let id = key.id.get();
     let limits = LimitColumns::from(key.limits);
+    let addresses = key.addresses.texts();
     let models = match &key.models {
         ModelAccess::All => None,
         ModelAccess::Only(models) => Some(models.as_slice()),
     };
     sqlx::query!(
         "INSERT INTO api_keys (id, hash, preview, name, account_id, payer_id, requests_per_minute, tokens_per_minute,
-            concurrent_requests, allowed_models, expires_at, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            concurrent_requests, allowed_models, allowed_addresses, expires_at, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         id,
         key.hash.as_bytes().as_slice(),
         key.preview,
@@ -55,6 +56,7 @@ pub(crate) async fn create(
         limits.tokens_per_minute,
         limits.concurrent_requests,
         models,
+        addresses.as_deref(),
         key.expires_at.map(timestamptz),
         timestamptz(at)
     )

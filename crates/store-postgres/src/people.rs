@@ -21,7 +21,8 @@ pub(crate) enum BudgetOwner {
 }
 
 impl BudgetOwner {
-    const fn columns(self) -> (&'static str, Uuid) {
+    /// Its kind and its id, as columns of `budgets`.
+    pub(crate) const fn columns(self) -> (&'static str, Uuid) {
         match self {
             Self::Key(id) => ("key", id),
             Self::Member(id) => ("member", id),

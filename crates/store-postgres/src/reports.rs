@@ -88,20 +88,21 @@ async fn key_limit(
     key: ApiKeyId,
     now: Timestamp,
 ) -> Result<Option<KeyLimit>, StoreError> {
-    let periods = [Period::None, Period::Day, Period::Week, Period::Month];
-    let names: Vec<String> = periods
+    let names: Vec<String> = Period::ALL
         .iter()
         .map(|period| period.name().to_owned())
         .collect();
-    let starts: Vec<_> = periods
+    let starts: Vec<_> = Period::ALL
         .iter()
         .map(|period| timestamptz(period.start(now)))
         .collect();
     let budgets = sqlx::query!(
-        r#"SELECT b.period, b.cap AS "cap!", coalesce(spending.spent, 0) AS "spent!"
+        r#"SELECT b.period, b.cap AS "cap!", coalesce(spending.spent + spending.spent_before, 0) AS "spent!"
         FROM api_keys k
         JOIN budgets b ON (b.owner_kind = 'key' AND b.owner_id = k.id)
             OR (b.owner_kind IN ('tier', 'account') AND b.owner_id = k.payer_id)
+            OR (b.owner_kind = 'member' AND b.owner_id = (
+                SELECT m.id FROM memberships m WHERE m.organization_id = k.payer_id AND m.person_id = k.account_id))
         JOIN unnest($3::text[], $4::timestamptz[]) AS present (period, period_start) ON present.period = b.period
         LEFT JOIN budget_periods spending
             ON spending.budget_id = b.id AND spending.period_start = present.period_start

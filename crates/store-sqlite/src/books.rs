@@ -66,7 +66,8 @@ pub(crate) async fn read(
                         WHERE a.kind = 'receivable' AND a.owner_id = wanted.id), 0)
                     FROM balances WHERE account_id = wanted.id)
                 ELSE (
-                    SELECT coalesce(b.cap, 9223372036854775807) - coalesce(p.spent, 0) - coalesce(p.reserved, 0)
+                    SELECT coalesce(b.cap, 9223372036854775807) - coalesce(p.spent + p.spent_before, 0)
+                        - coalesce(p.reserved, 0)
                     FROM budgets b
                     LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period_start = wanted.period_start
                     WHERE b.id = wanted.id)

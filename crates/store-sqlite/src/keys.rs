@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use airouter_auth::KeyHash;
+use airouter_auth::{AddressAccess, KeyHash};
 use airouter_billing::event::Payment;
 use airouter_billing::{
     AccountId, ApiKeyId, BudgetId, BudgetRef, Period, PlanVersionId, Quantity, Timestamp,
 };
 use airouter_store::StoreError;
 use airouter_store::clients::{Access, KeySnapshot, ModelAccess, NewKey};
+
+use sqlx::SqliteConnection;
 
 use crate::connection::{begin, failed, insert_failed};
 use crate::convert::{Column, LimitColumns, hex};
@@ -31,6 +33,7 @@ struct KeyRow {
     payer_tokens: Option<i64>,
     payer_concurrent: Option<i64>,
     allowed_models: Option<String>,
+    allowed_addresses: Option<String>,
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
     disabled: i64,
@@ -51,7 +54,7 @@ pub(crate) async fn by_hash(
             k.concurrent_requests AS key_concurrent,
             payer.requests_per_minute AS payer_requests, payer.tokens_per_minute AS payer_tokens,
             payer.concurrent_requests AS payer_concurrent,
-            k.allowed_models, k.expires_at, k.revoked_at,
+            k.allowed_models, k.allowed_addresses, k.expires_at, k.revoked_at,
             (account.status <> 'active' OR payer.status <> 'active' OR coalesce(u.status, 'active') <> 'active'
                 OR (k.payer_id <> k.account_id AND m.id IS NULL)) AS "disabled!: i64",
             m.id AS "member_id?"
@@ -82,12 +85,8 @@ async fn snapshot(store: &SqliteStore, row: KeyRow) -> Result<KeySnapshot, Store
     let version = row
         .plan_version
         .ok_or_else(|| Column::new("accounts", "plan_id").corrupt(payer))?;
-    let models = match &row.allowed_models {
-        None => ModelAccess::All,
-        Some(text) => ModelAccess::Only(
-            serde_json::from_str(text).map_err(|_| column("allowed_models").corrupt(key))?,
-        ),
-    };
+    let models = models(row.allowed_models.as_deref(), key)?;
+    let addresses = addresses(row.allowed_addresses.as_deref(), key)?;
     let access = if row.revoked_at.is_some() {
         Access::Revoked
     } else if row.disabled != 0 {
@@ -117,9 +116,43 @@ async fn snapshot(store: &SqliteStore, row: KeyRow) -> Result<KeySnapshot, Store
         }
         .into(),
         models,
+        addresses,
         access,
         expires_at: row.expires_at.map(Timestamp::from_micros),
     })
+}
+
+/// `allowed_models` of a key.
+pub(crate) fn models(column: Option<&str>, key: ApiKeyId) -> Result<ModelAccess, StoreError> {
+    let Some(text) = column else {
+        return Ok(ModelAccess::All);
+    };
+    serde_json::from_str(text)
+        .map(ModelAccess::Only)
+        .map_err(|_| Column::new("api_keys", "allowed_models").corrupt(key))
+}
+
+/// As [`models`] reads it.
+pub(crate) fn models_column(models: &ModelAccess) -> Option<String> {
+    match models {
+        ModelAccess::All => None,
+        ModelAccess::Only(models) => Some(serde_json::json!(models).to_string()),
+    }
+}
+
+/// `allowed_addresses` of a key.
+pub(crate) fn addresses(column: Option<&str>, key: ApiKeyId) -> Result<AddressAccess, StoreError> {
+    let texts: Option<Vec<String>> = column
+        .map(serde_json::from_str)
+        .transpose()
+        .map_err(|_| Column::new("api_keys", "allowed_addresses").corrupt(key))?;
+    Ok(AddressAccess::from_stored(texts.as_deref()))
+}
+
+/// As [`addresses`] reads it.
+pub(crate) fn addresses_column(addresses: &AddressAccess) -> Option<String> {
+    let texts = addresses.texts()?;
+    Some(serde_json::json!(texts).to_string())
 }
 
 /// Every budget that a request of the key spends from: key, member, tier and account, balance.
@@ -176,6 +209,18 @@ pub(crate) async fn create(
 ) -> Result<(), StoreError> {
     let mut writer = store.writer().await?;
     let mut transaction = begin(&mut writer).await?;
+    insert(&mut transaction, account, payer, key, at).await?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// As [`create`], in a transaction that the caller has begun.
+pub(crate) async fn insert(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    payer: Option<AccountId>,
+    key: &NewKey,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let (account_id, payer_id) = (account.get(), payer.unwrap_or(account).get());
     let known = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!: i64" FROM accounts WHERE id IN ($1, $2) AND (
@@ -183,7 +228,7 @@ pub(crate) async fn create(
         account_id,
         payer_id
     )
-    .fetch_one(&mut *transaction)
+    .fetch_one(&mut *connection)
     .await
     .map_err(failed)?;
     if known == 0 {
@@ -194,16 +239,14 @@ pub(crate) async fn create(
     let id = key.id.get();
     let hash = key.hash.as_bytes().as_slice();
     let limits = LimitColumns::from(key.limits);
-    let models = match &key.models {
-        ModelAccess::All => None,
-        ModelAccess::Only(models) => Some(serde_json::json!(models).to_string()),
-    };
+    let models = models_column(&key.models);
+    let addresses = addresses_column(&key.addresses);
     let expires_at = key.expires_at.map(Timestamp::as_micros);
     let created_at = at.as_micros();
     sqlx::query!(
         "INSERT INTO api_keys (id, hash, preview, name, account_id, payer_id, requests_per_minute, tokens_per_minute,
-            concurrent_requests, allowed_models, expires_at, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            concurrent_requests, allowed_models, allowed_addresses, expires_at, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         id,
         hash,
         key.preview,
@@ -214,14 +257,14 @@ pub(crate) async fn create(
         limits.tokens_per_minute,
         limits.concurrent_requests,
         models,
+        addresses,
         expires_at,
         created_at
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await
     .map_err(|error| insert_failed(error, "the key"))?;
-    insert_caps(&mut transaction, BudgetOwner::Key(id), &key.caps).await?;
-    transaction.commit().await.map_err(failed)
+    insert_caps(connection, BudgetOwner::Key(id), &key.caps).await
 }
 
 /// Revokes a key; it stays revoked since the first time.

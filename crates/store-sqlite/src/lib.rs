@@ -7,6 +7,7 @@
 mod audit;
 mod booking;
 mod books;
+mod caps;
 mod changes;
 mod client_admin;
 mod commit;
@@ -17,6 +18,7 @@ mod free_quota;
 mod idempotency;
 mod invitations;
 mod key_admin;
+mod key_rows;
 mod keys;
 mod leases;
 mod ledger;

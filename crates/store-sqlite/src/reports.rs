@@ -80,7 +80,11 @@ async fn key_limit(
         WHERE quantity = $2 AND cap IS NOT NULL AND (
             (owner_kind = 'key' AND owner_id = $1)
             OR (owner_kind IN ('tier', 'account')
-                AND owner_id = (SELECT coalesce(payer_id, account_id) FROM api_keys WHERE id = $1)))"#,
+                AND owner_id = (SELECT payer_id FROM api_keys WHERE id = $1))
+            OR (owner_kind = 'member' AND owner_id = (
+                SELECT m.id FROM api_keys k
+                JOIN memberships m ON m.organization_id = k.payer_id AND m.person_id = k.account_id
+                WHERE k.id = $1)))"#,
         id,
         nanos
     )
@@ -93,7 +97,7 @@ async fn key_limit(
             .ok_or_else(|| Column::new("budgets", "period").corrupt(key))?;
         let start = period.start(now).as_micros();
         let spent = sqlx::query_scalar!(
-            "SELECT spent FROM budget_periods WHERE budget_id = $1 AND period_start = $2",
+            "SELECT spent + spent_before FROM budget_periods WHERE budget_id = $1 AND period_start = $2",
             budget.id,
             start
         )

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
-use airouter_auth::KeyHash;
+use airouter_auth::{AddressAccess, KeyHash};
 use airouter_billing::event::Payment;
 use airouter_billing::plan::SharedPlan;
 use airouter_billing::{
@@ -62,6 +62,8 @@ pub struct KeySnapshot {
     pub account_limits: RequestLimits,
     /// Which models it may use.
     pub models: ModelAccess,
+    /// From which addresses.
+    pub addresses: AddressAccess,
     /// Whether it may be used.
     pub access: Access,
     /// From when on it may not.
@@ -96,6 +98,8 @@ pub struct NewKey {
     pub caps: Vec<NewCap>,
     /// Which models it may use.
     pub models: ModelAccess,
+    /// From which addresses.
+    pub addresses: AddressAccess,
     /// From when on it may not be used.
     pub expires_at: Option<Timestamp>,
 }

@@ -16,6 +16,7 @@ mod corrections;
 mod free_quota;
 mod idempotency;
 mod invitations;
+mod key_admin;
 mod leases;
 mod ledger;
 mod logins;
@@ -36,6 +37,7 @@ pub use corrections::*;
 pub use free_quota::*;
 pub use idempotency::*;
 pub use invitations::*;
+pub use key_admin::*;
 pub use leases::*;
 pub use ledger::*;
 pub use logins::*;
@@ -72,6 +74,9 @@ macro_rules! conformance_tests {
             a_refresh_token_is_exchanged_by_one_of_many
             sessions_are_listed_and_bounded
             keys_are_listed_and_revoked_by_their_owner
+            a_key_is_seen_by_its_owner_and_its_payer
+            a_key_is_changed_as_it_was_seen
+            a_limit_counts_what_was_spent_before
             clients_are_listed_and_found
             a_booking_is_audited
             a_booking_is_made_once_for_its_key

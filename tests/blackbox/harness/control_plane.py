@@ -40,10 +40,19 @@ class Person:
         assert answer.is_success, (method, path, answer.status_code, answer.text)
         return answer.json() if answer.content else {}
 
-    def new_key(self, name: str = "a key") -> dict:
-        key = self.call("POST", "/v1/auth/api-keys", json={"name": name})
+    def new_key(self, name: str = "a key", **limits: object) -> dict:
+        key = self.call("POST", "/v1/auth/api-keys", json={"name": name} | limits)
         self.gateway.expect_silence_about(key["key"])
         return key
+
+    def key(self, key: dict) -> dict:
+        """One of its keys as it is now."""
+        return self.call("GET", f"/v1/auth/api-keys/{key['id']}")
+
+    def change_key(self, key: dict, **changes: object) -> dict:
+        path = f"/v1/auth/api-keys/{key['id']}"
+        etag = self.send("GET", path).headers["etag"]
+        return self.call("PATCH", path, json=changes, headers={"if-match": etag})
 
     def sdk(self, key: str) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.gateway.url}/v1", api_key=key, max_retries=0, timeout=60)

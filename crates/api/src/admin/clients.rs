@@ -1,5 +1,6 @@
 //! `/v1/admin/clients`: accounts, what they may and what they have.
 
+pub(crate) mod api_keys;
 mod booking;
 pub(crate) mod change;
 pub(crate) mod credit;

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use airouter_api::{Api, Parts, RegistrationMode, RequestBody};
-use airouter_auth::{AccessClaims, ClientKey, RefreshToken, TokenKeys, hash_password};
+use airouter_auth::{
+    AccessClaims, AddressAccess, ClientKey, RefreshToken, TokenKeys, hash_password,
+};
 use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, ApiKeyId, SessionId, Timestamp, UserId};
 use airouter_store::Store;
@@ -205,6 +207,7 @@ impl World {
             limits: RequestLimits::default(),
             caps: Vec::new(),
             models: ModelAccess::All,
+            addresses: AddressAccess::All,
             expires_at: None,
         };
         let created = self.store.create_key(whose.account, None, &new, self.now());

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use airouter_auth::ClientKey;
+use airouter_auth::{AddressAccess, ClientKey};
 use airouter_billing::event::Payment;
 use airouter_billing::plan::PlanPolicy;
 use airouter_billing::{Plan, PlanVersionId, PriceRule};
@@ -85,6 +85,7 @@ fn snapshot(key: ApiKeyId, access: Access) -> KeySnapshot {
         key_limits: RequestLimits::default(),
         account_limits: RequestLimits::default(),
         models: ModelAccess::All,
+        addresses: AddressAccess::All,
         access,
         expires_at: None,
     }

@@ -36,6 +36,8 @@ label_set! {
         KeyUnknown = "key_unknown",
         /// 401: the key was revoked, has expired, or its account is disabled.
         KeyRevoked = "key_revoked",
+        /// 403: the key may not be used from this address.
+        AddressNotAllowed = "address_not_allowed",
         /// 402: the balance or a limit in money does not cover the request.
         InsufficientFunds = "insufficient_funds",
         /// 403: the key may not use the model.

@@ -1,14 +1,14 @@
-//! Logins, sessions, and keys as their owners see them.
+//! Logins and their sessions.
 
 use std::sync::Arc;
 
 use airouter_auth::RefreshToken;
 use airouter_billing::event::Payment;
-use airouter_billing::{ApiKeyId, SessionId, Timestamp, UserId};
+use airouter_billing::{SessionId, Timestamp, UserId};
 use uuid::Uuid;
 
-use super::world::{START, World, new_key, new_person};
-use crate::clients::{Access, Change, ChangePosition, NewPerson, Role};
+use super::world::{START, new_person};
+use crate::clients::{NewPerson, Role};
 use crate::logins::{
     Login, MOST_SESSIONS, NewSession, Refresh, Refreshed, SESSION_KEPT_SECONDS, SessionEnd,
 };
@@ -212,55 +212,4 @@ pub async fn sessions_are_listed_and_bounded(store: Arc<dyn Store>) {
     store.start_session(&session).await.unwrap();
     let sessions = store.sessions(person.user, much_later).await.unwrap();
     assert_eq!(sessions.len(), 1);
-}
-
-/// An account's keys come in pages; only their owner revokes them, and the change is told.
-pub async fn keys_are_listed_and_revoked_by_their_owner(store: Arc<dyn Store>) {
-    let world = World::new(store).await;
-    let client = world.prepaid(0).await;
-    let other = world.prepaid(0).await;
-    let mut ids = vec![client.key];
-    for _ in 0..4 {
-        let key = new_key(Vec::new());
-        world
-            .store
-            .create_key(client.account, None, &key, START)
-            .await
-            .unwrap();
-        ids.push(key.id);
-    }
-    ids.sort();
-    let page = async |after, limit| {
-        let keys = world.store.keys_of(client.account, after, limit).await;
-        keys.unwrap().iter().map(|key| key.id).collect::<Vec<_>>()
-    };
-    assert_eq!(page(None, 3).await, ids[..3]);
-    assert_eq!(page(Some(ids[2]), 3).await, ids[3..]);
-    assert_eq!(page(Some(ids[4]), 3).await, []);
-    let revoke = async |account, key| world.store.revoke_key_of(account, key, START).await;
-    assert!(matches!(
-        revoke(other.account, client.key).await,
-        Err(StoreError::NotFound { .. })
-    ));
-    let unknown = ApiKeyId::new(Uuid::now_v7());
-    assert!(matches!(
-        revoke(client.account, unknown).await,
-        Err(StoreError::NotFound { .. })
-    ));
-    assert_eq!(world.snapshot(&client).await.access, Access::Granted);
-    let before = world
-        .store
-        .changes_since(&ChangePosition::default())
-        .await
-        .unwrap();
-    revoke(client.account, client.key).await.unwrap();
-    revoke(client.account, client.key).await.unwrap();
-    assert_eq!(world.snapshot(&client).await.access, Access::Revoked);
-    let changes = world.store.changes_since(&before.position).await.unwrap();
-    assert!(changes.changes.contains(&Change::Key(client.key)));
-    assert_eq!(world.store.live_keys_of(client.account).await.unwrap(), 4);
-    let keys = world.store.keys_of(client.account, None, 10).await.unwrap();
-    let revoked = keys.iter().find(|key| key.id == client.key).unwrap();
-    assert_eq!(revoked.revoked_at, Some(START));
-    assert_eq!(keys.len(), 5);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use airouter_auth::{ClientKey, KeyHash, SealedSecret};
+use airouter_auth::{AddressAccess, ClientKey, KeyHash, SealedSecret};
 use airouter_billing::budget::BudgetSlot;
 use airouter_billing::correction::Answers;
 use airouter_billing::decimal::parse_decimal;
@@ -83,6 +83,7 @@ pub(crate) fn new_key(caps: Vec<NewCap>) -> NewKey {
         limits: RequestLimits::default(),
         caps,
         models: ModelAccess::All,
+        addresses: AddressAccess::All,
         expires_at: None,
     }
 }

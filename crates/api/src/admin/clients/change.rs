@@ -8,12 +8,12 @@ use airouter_store::StoreError;
 use airouter_store::client_admin::{Changed, ClientSettings};
 use axum::extract::State;
 use http::HeaderMap;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::one::{self, TaggedClient};
 use super::settings;
-use crate::body::{JsonBody, PathId};
+use crate::body::{JsonBody, PathId, named};
 use crate::caller::{ClientAddress, Operator};
 use crate::names;
 use crate::problem::Problem;
@@ -55,13 +55,6 @@ pub(crate) struct SettingsChange {
     concurrent_requests: Option<Option<NonZeroU32>>,
     /// Why; kept in the audit log.
     reason: Option<String>,
-}
-
-/// A field that is named is something, null too.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 impl SettingsChange {

@@ -1,19 +1,14 @@
 //! What the operator sets of an account, as JSON, and the tag by which a change says what it has seen.
 
-use std::fmt::Write as _;
-
-use airouter_auth::sha256;
 use airouter_store::client_admin::ClientSettings;
 use http::HeaderMap;
-use http::header::{HeaderValue, IF_MATCH};
+use http::header::HeaderValue;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::etag;
 use crate::problem::Problem;
 use crate::values::Usd;
-
-/// Bytes of a tag: enough that two states never share one.
-const TAG_BYTES: usize = 16;
 
 /// What the operator set of an account; null is no limit.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,22 +50,10 @@ pub(super) fn json(settings: &ClientSettings) -> Result<String, Problem> {
 
 /// The tag of these settings (RFC 9110, 8.8.3).
 pub(super) fn tag(settings: &ClientSettings) -> Result<HeaderValue, Problem> {
-    let hash = sha256(json(settings)?.as_bytes());
-    let mut tag = String::from("\"");
-    for byte in hash.iter().take(TAG_BYTES) {
-        // Writing to a string can't fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
-    HeaderValue::from_str(&tag).map_err(|_| Problem::Internal)
+    etag::tag(&json(settings)?)
 }
 
 /// Whether the caller has seen these settings, as it must say.
 pub(super) fn check_seen(headers: &HeaderMap, settings: &ClientSettings) -> Result<(), Problem> {
-    let seen = headers.get(IF_MATCH).ok_or(Problem::IfMatchMissing)?;
-    if *seen == tag(settings)? {
-        Ok(())
-    } else {
-        Err(Problem::ChangedMeanwhile)
-    }
+    etag::check_seen(headers, &json(settings)?)
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use airouter_billing::ApiKeyId;
-use axum::Json;
+use airouter_store::key_admin::KeyHolder;
 use axum::extract::State;
 
-use super::ApiKey;
 use crate::answer::Answer;
 use crate::body::Params;
 use crate::caller::Caller;
+use crate::keys::{self, ApiKey};
 use crate::page::{Page, PageQuery};
 use crate::shared::Shared;
 
@@ -26,16 +25,5 @@ pub(crate) async fn list_api_keys(
     Caller(login): Caller,
     Params(query): Params<PageQuery>,
 ) -> Answer<Page<ApiKey>> {
-    let limit = query.limit()?;
-    let after = query.after()?.map(ApiKeyId::new);
-    let keys = shared
-        .store
-        .keys_of(login.account, after, limit + 1)
-        .await?;
-    Ok(Json(Page::of(
-        keys,
-        limit,
-        |key| key.id.get(),
-        ApiKey::from,
-    )))
+    keys::page(&shared, KeyHolder::Owner(login.account), &query).await
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use airouter_billing::ApiKeyId;
+use airouter_store::key_admin::KeyHolder;
 use axum::extract::State;
 use http::StatusCode;
 
 use crate::answer::Done;
+use crate::audited::Actor;
 use crate::body::PathId;
-use crate::caller::Caller;
+use crate::caller::{Caller, ClientAddress};
+use crate::keys::change;
 use crate::shared::Shared;
 
 /// Revoke a key: it is refused everywhere within a second. Once revoked it stays so.
@@ -22,11 +24,10 @@ use crate::shared::Shared;
 pub(crate) async fn revoke_api_key(
     State(shared): State<Arc<Shared>>,
     Caller(login): Caller,
+    address: ClientAddress,
     PathId(id): PathId,
 ) -> Done {
-    shared
-        .store
-        .revoke_key_of(login.account, ApiKeyId::new(id), shared.now())
-        .await?;
+    let actor = Actor::of_login(&login, address);
+    change::revoke(&shared, &actor, KeyHolder::Owner(login.account), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
