@@ -28,7 +28,14 @@ use crate::{document, routes};
 /// For so long a request may take with all its parts.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// What begins so is the control plane's, whether there is such a route or not.
-const PREFIXES: [&str; 3] = ["/v1/auth/", "/v1/client/", "/v1/admin/"];
+const PREFIXES: [&str; 4] = [
+    "/v1/auth/",
+    "/v1/client/",
+    "/v1/admin/",
+    "/v1/organizations/",
+];
+/// And these paths.
+const PATHS: [&str; 2] = [document::PATH, "/v1/organizations"];
 
 const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-store"),
@@ -87,7 +94,7 @@ impl Api {
 
     /// Whether a path is the control plane's.
     pub fn serves(path: &str) -> bool {
-        path == document::PATH || PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+        PATHS.contains(&path) || PREFIXES.iter().any(|prefix| path.starts_with(prefix))
     }
 
     /// Every route, as method and path: `GET /v1/auth/api-keys/{id}`.
@@ -138,7 +145,13 @@ mod tests {
 
     #[test]
     fn other_paths_are_somebody_elses() {
-        for path in ["/v1/auth/login", "/v1/admin/nothing", "/openapi.json"] {
+        for path in [
+            "/v1/auth/login",
+            "/v1/admin/nothing",
+            "/v1/organizations",
+            "/v1/organizations/nothing",
+            "/openapi.json",
+        ] {
             assert!(Api::serves(path), "{path}");
         }
         for path in [

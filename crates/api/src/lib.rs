@@ -17,6 +17,7 @@ mod document;
 mod etag;
 mod keys;
 pub mod names;
+mod organizations;
 mod page;
 mod passwords;
 mod problem;

@@ -60,6 +60,12 @@ pub(crate) enum Problem {
     KeyOfAnotherRequest,
     /// A request with this idempotency key runs.
     KeyRuns,
+    /// Only who owns the organization may do this.
+    OwnersOnly,
+    /// The organization would be left without an owner.
+    LastOwner,
+    /// The code is none of an open invitation for the caller's e-mail address.
+    NoSuchInvitation,
     /// Nobody may shut himself out.
     Oneself,
     /// The body, the query or the path can't be read.
@@ -169,6 +175,12 @@ impl Problem {
                 "Not allowed",
                 format!("The operator token needs the scope '{scope}'."),
             ),
+            Self::OwnersOnly => told(
+                StatusCode::FORBIDDEN,
+                "owners_only",
+                "Not allowed",
+                "Only an owner of the organization may do this.",
+            ),
             Self::RegistrationClosed => told(
                 StatusCode::FORBIDDEN,
                 "registration_closed",
@@ -252,6 +264,18 @@ impl Problem {
                 "idempotency_key_in_use",
                 "A request with this idempotency key runs",
                 "Ask again when it is done.",
+            ),
+            Self::LastOwner => told(
+                StatusCode::CONFLICT,
+                "last_owner",
+                "An organization has an owner",
+                "Make somebody else an owner first.",
+            ),
+            Self::NoSuchInvitation => told(
+                StatusCode::NOT_FOUND,
+                "no_such_invitation",
+                "There is no such invitation",
+                "Send the code of one that is for your e-mail address, and is not used, revoked or expired.",
             ),
             Self::Oneself => told(
                 StatusCode::CONFLICT,

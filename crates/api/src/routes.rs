@@ -13,6 +13,7 @@ use crate::auth::{api_keys, login, logout, me, refresh, register, sessions};
 use crate::caller::{admins_only, everybody, logins_only, operators_only};
 use crate::client::balance;
 use crate::document;
+use crate::organizations::{self, invitations as memberships, members};
 use crate::problem::Problem;
 use crate::shared::Shared;
 
@@ -44,6 +45,39 @@ pub(crate) fn logins() -> Group {
         .routes(routes!(sessions::list::list_sessions))
         .routes(routes!(sessions::end::end_session))
         .routes(routes!(balance::balance))
+        .merge(in_organizations())
+}
+
+/// For whoever has logged in, too; what it is to the organization, handlers look at.
+fn in_organizations() -> Group {
+    Group::default()
+        .routes(routes!(
+            organizations::list::list_organizations,
+            organizations::create::create_organization
+        ))
+        .routes(routes!(
+            organizations::one::organization,
+            organizations::rename::rename_organization
+        ))
+        .routes(routes!(organizations::balance::organization_balance))
+        .routes(routes!(
+            organizations::api_keys::list::list_organization_api_keys
+        ))
+        .routes(routes!(
+            organizations::api_keys::revoke::revoke_organization_api_key
+        ))
+        .routes(routes!(members::list::list_members))
+        .routes(routes!(
+            members::one::member,
+            members::change::change_member,
+            members::remove::remove_member
+        ))
+        .routes(routes!(
+            memberships::list::list_member_invitations,
+            memberships::create::invite_member
+        ))
+        .routes(routes!(memberships::revoke::revoke_member_invitation))
+        .routes(routes!(memberships::accept::accept_invitation))
 }
 
 /// For administrators who have logged in.

@@ -25,6 +25,10 @@ enum For {
     /// Administrators, and operator tokens with this scope.
     Operators(&'static str),
     Admins,
+    /// The owners of the organization that the path names.
+    Owners,
+    /// Its members.
+    Members,
 }
 
 /// What a path's `{id}` names.
@@ -39,6 +43,12 @@ enum Object {
     Account,
     /// An account, and one of its keys as `{key_id}`.
     ClientKey,
+    /// The organization.
+    Organization,
+    /// The organization and one of its members, one of its keys, or an invitation to it.
+    Member,
+    OrganizationKey,
+    MemberInvitation,
     /// An invitation.
     Invitation,
     /// An operator token.
@@ -57,6 +67,9 @@ enum Body {
     Reason,
     Settings,
     KeyChange,
+    MemberChange,
+    Invitation,
+    Acceptance,
     Empty,
     OperatorToken,
 }
@@ -306,6 +319,111 @@ const TABLE: &[Row] = &[
         204,
     ),
     row(
+        "GET /v1/organizations",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/organizations",
+        For::Logins,
+        Object::None,
+        Body::Name,
+        201,
+    ),
+    row(
+        "POST /v1/organizations/invitations/accept",
+        For::Logins,
+        Object::None,
+        Body::Acceptance,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}",
+        For::Members,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "PATCH /v1/organizations/{id}",
+        For::Owners,
+        Object::Organization,
+        Body::Name,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/balance",
+        For::Owners,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/api-keys",
+        For::Owners,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "DELETE /v1/organizations/{id}/api-keys/{key_id}",
+        For::Owners,
+        Object::OrganizationKey,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/organizations/{id}/invitations",
+        For::Owners,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/organizations/{id}/invitations",
+        For::Owners,
+        Object::Organization,
+        Body::Invitation,
+        201,
+    ),
+    row(
+        "DELETE /v1/organizations/{id}/invitations/{invitation_id}",
+        For::Owners,
+        Object::MemberInvitation,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/organizations/{id}/members",
+        For::Owners,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/members/{member_id}",
+        For::Owners,
+        Object::Member,
+        Body::None,
+        200,
+    ),
+    row(
+        "PATCH /v1/organizations/{id}/members/{member_id}",
+        For::Owners,
+        Object::Member,
+        Body::MemberChange,
+        200,
+    ),
+    row(
+        "DELETE /v1/organizations/{id}/members/{member_id}",
+        For::Owners,
+        Object::Member,
+        Body::None,
+        204,
+    ),
+    row(
         "GET /v1/client/balance",
         For::Logins,
         Object::None,
@@ -326,8 +444,11 @@ enum Caller {
     UnknownSession,
     OthersSession,
     EndedSession,
+    /// Who owns the organization.
     Client,
     OtherClient,
+    /// A member of the organization, no owner.
+    Member,
     Admin,
     /// An operator token with all scopes.
     Token,
@@ -345,7 +466,7 @@ const SCOPES: [&str; 5] = [
     "invitations",
 ];
 
-const CALLERS: [Caller; 16] = [
+const CALLERS: [Caller; 17] = [
     Caller::Nobody,
     Caller::Garbage,
     Caller::ClientKey,
@@ -357,6 +478,7 @@ const CALLERS: [Caller; 16] = [
     Caller::EndedSession,
     Caller::Client,
     Caller::OtherClient,
+    Caller::Member,
     Caller::Admin,
     Caller::Token,
     Caller::TokenWithoutScope,
@@ -367,7 +489,10 @@ const CALLERS: [Caller; 16] = [
 struct People {
     client: Somebody,
     other: Somebody,
+    member: Somebody,
     admin: Somebody,
+    /// Of which the client is the owner.
+    organization: String,
     /// An operator token that holds no more.
     expired_token: String,
 }
@@ -422,6 +547,7 @@ impl Caller {
             }
             Self::Client => sign(claims, now),
             Self::OtherClient => world.token(&people.other).await,
+            Self::Member => world.token(&people.member).await,
             Self::Admin => world.token(&people.admin).await,
             Self::Token => operator_token(world, people, &SCOPES).await,
             Self::TokenWithoutScope => {
@@ -461,13 +587,23 @@ impl Caller {
                 (401, "invalid_token")
             }
             Self::TokenWithoutScope => (403, "missing_scope"),
-            Self::Client | Self::OtherClient if row.whom != For::Logins => (403, "forbidden"),
-            Self::OtherClient | Self::Admin
+            Self::Member if row.whom == For::Owners => (403, "owners_only"),
+            Self::OtherClient | Self::Admin if matches!(row.whom, For::Owners | For::Members) => {
+                (404, "not_found")
+            }
+            Self::Client | Self::OtherClient | Self::Member
+                if matches!(row.whom, For::Operators(_) | For::Admins) =>
+            {
+                (403, "forbidden")
+            }
+            Self::OtherClient | Self::Admin | Self::Member
                 if row.object != Object::None && row.whom == For::Logins =>
             {
                 (404, "not_found")
             }
-            Self::Client | Self::OtherClient | Self::Admin | Self::Token => (row.status, ""),
+            Self::Client | Self::OtherClient | Self::Member | Self::Admin | Self::Token => {
+                (row.status, "")
+            }
         }
     }
 }
@@ -485,7 +621,7 @@ fn unsigned(token: &str) -> String {
     )
 }
 
-async fn body(row: &Row, world: &World, people: &People) -> Option<Value> {
+async fn body(row: &Row, caller: Caller, world: &World, people: &People) -> Option<Value> {
     Some(match row.body {
         Body::None => return None,
         Body::Registration => {
@@ -502,6 +638,20 @@ async fn body(row: &Row, world: &World, people: &People) -> Option<Value> {
         Body::Empty => json!({}),
         Body::OperatorToken => json!({"name": "a script", "scopes": ["clients:read"]}),
         Body::Settings => json!({"tier": "free"}),
+        Body::MemberChange => json!({"monthly_limit": "5"}),
+        Body::Invitation => json!({"email": "ann@example.com", "role": "member"}),
+        Body::Acceptance => {
+            let invited = match caller {
+                Caller::OtherClient => &people.other,
+                Caller::Member => &people.member,
+                Caller::Admin => &people.admin,
+                _ => &people.client,
+            };
+            let founder = world.somebody(Role::Client).await;
+            let organization = world.organization(&founder).await;
+            let made = world.invited(&founder, &organization, &invited.email).await;
+            json!({"code": made["code"]})
+        }
         Body::KeyChange => json!({"name": "another name"}),
     })
 }
@@ -525,8 +675,41 @@ async fn path(row: &Row, world: &World, people: &People) -> (String, String) {
             let account = people.client.account.to_string();
             return (method.to_owned(), path.replace("{id}", &account));
         }
+        Object::Organization
+        | Object::Member
+        | Object::OrganizationKey
+        | Object::MemberInvitation => {
+            let path = path.replace("{id}", &people.organization);
+            return (
+                method.to_owned(),
+                path_within(row, &path, world, people).await,
+            );
+        }
     };
     (method.to_owned(), path.replace("{id}", &id))
+}
+
+/// The path with what it names of the organization, which nobody minds losing.
+async fn path_within(row: &Row, path: &str, world: &World, people: &People) -> String {
+    let (client, organization) = (&people.client, people.organization.as_str());
+    match row.object {
+        Object::Member => {
+            let somebody = world.somebody(Role::Client).await;
+            let member = world.joined(client, organization, &somebody).await;
+            path.replace("{member_id}", &member)
+        }
+        Object::MemberInvitation => {
+            let made = world.invited(client, organization, "ann@example.com");
+            path.replace("{invitation_id}", made.await["id"].as_str().unwrap())
+        }
+        Object::OrganizationKey => {
+            let key = json!({"name": "a key", "organization_id": organization});
+            let token = world.token(&people.member).await;
+            let made = world.call(&token, "POST", "/v1/auth/api-keys", Some(&key));
+            path.replace("{key_id}", made.await.json()["id"].as_str().unwrap())
+        }
+        _ => path.to_owned(),
+    }
 }
 
 #[tokio::test]
@@ -539,26 +722,39 @@ async fn every_route_lets_in_only_whom_it_is_for() {
     let admin = world.somebody(Role::Admin).await;
     let expired = world.operator_token(&admin, &SCOPES).await;
     world.pass(90 * 24 * 3600);
+    let client = world.somebody(Role::Client).await;
+    let member = world.somebody(Role::Client).await;
+    let organization = world.organization(&client).await;
+    world.joined(&client, &organization, &member).await;
     let people = People {
-        client: world.somebody(Role::Client).await,
+        client,
         other: world.somebody(Role::Client).await,
+        member,
         admin,
+        organization,
         expired_token: expired["token"].as_str().unwrap().to_owned(),
     };
     let admin = world.token(&people.admin).await;
     // As they are new, they all have the same.
-    let etag = async |path: String| {
-        let answer = world.call(&admin, "GET", &path, None).await;
+    let tag = async |token: &str, path: String| {
+        let answer = world.call(token, "GET", &path, None).await;
         answer.headers["etag"].to_str().unwrap().to_owned()
     };
+    let etag = async |path| tag(&admin, path).await;
     let account = format!("/v1/admin/clients/{}", people.other.account);
     let key = world.key(&people.other).await;
     let key_tag = etag(format!("{account}/api-keys/{key}")).await;
     let account_tag = etag(account).await;
+    let somebody = world.somebody(Role::Client).await;
+    let member = world
+        .joined(&people.client, &people.organization, &somebody)
+        .await;
+    let member = format!("/v1/organizations/{}/members/{member}", people.organization);
+    let member_tag = tag(&world.token(&people.client).await, member).await;
     for row in TABLE {
         for caller in CALLERS {
             let (method, path) = path(row, &world, &people).await;
-            let body = body(row, &world, &people).await;
+            let body = body(row, caller, &world, &people).await;
             let token = caller.token(row, &world, &people).await;
             let bearer = token.map(|token| format!("Bearer {token}"));
             let mut headers: Vec<(&str, &str)> = Vec::new();
@@ -566,6 +762,7 @@ async fn every_route_lets_in_only_whom_it_is_for() {
             match row.body {
                 Body::Settings => headers.push(("if-match", account_tag.as_str())),
                 Body::KeyChange => headers.push(("if-match", key_tag.as_str())),
+                Body::MemberChange => headers.push(("if-match", member_tag.as_str())),
                 _ => {}
             }
             let answer = world.send(&method, &path, &headers, body.as_ref()).await;

@@ -21,6 +21,8 @@ pub enum OpaqueKind {
     Operator,
     /// Lets somebody register.
     Invitation,
+    /// Lets somebody become a member of an organization.
+    Membership,
 }
 
 impl OpaqueKind {
@@ -28,6 +30,7 @@ impl OpaqueKind {
         match self {
             Self::Operator => "sk-air-op-",
             Self::Invitation => "air-inv-",
+            Self::Membership => "air-org-",
         }
     }
 
@@ -124,8 +127,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "(sk-air-op-|air-inv-)?\\PC{0,60}") {
-            for kind in [OpaqueKind::Operator, OpaqueKind::Invitation] {
+        fn no_text_panics(text in "(sk-air-op-|air-inv-|air-org-)?\\PC{0,60}") {
+            for kind in [OpaqueKind::Operator, OpaqueKind::Invitation, OpaqueKind::Membership] {
                 if let Ok(token) = OpaqueToken::parse(kind, &text) {
                     prop_assert_eq!(token.expose(), text.as_str());
                 }

@@ -124,6 +124,7 @@ async fn rows(
         LEFT JOIN persons p ON p.account_id = k.account_id
         LEFT JOIN users u ON u.id = p.user_id
         LEFT JOIN memberships m ON m.organization_id = k.payer_id AND m.person_id = k.account_id
+            AND m.ended_at IS NULL
         LEFT JOIN LATERAL (
             SELECT array_agg(id) AS budgets, array_agg(quantity) AS quantities, array_agg(period) AS periods
             FROM (

@@ -21,15 +21,22 @@ pub(crate) async fn create(
 ) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let (account_id, payer_id) = (account.get(), payer.unwrap_or(account).get());
+    // A membership can't end before the key is there to be revoked with it.
     let is_known = sqlx::query_scalar!(
-        r#"SELECT CASE WHEN $1::uuid = $2::uuid THEN EXISTS (SELECT 1 FROM accounts WHERE id = $1)
-            ELSE EXISTS (SELECT 1 FROM memberships WHERE organization_id = $2 AND person_id = $1) END AS "known!""#,
+        r#"SELECT true AS "known!" FROM (
+            SELECT FROM accounts WHERE id = $1 AND $1 = $2::uuid
+            UNION ALL
+            SELECT FROM (
+                SELECT FROM memberships WHERE organization_id = $2 AND person_id = $1 AND ended_at IS NULL FOR SHARE
+            ) AS member
+        ) AS found"#,
         account_id,
         payer_id
     )
-    .fetch_one(&mut *transaction)
+    .fetch_optional(&mut *transaction)
     .await
-    .map_err(failed)?;
+    .map_err(failed)?
+    .is_some();
     if !is_known {
         return Err(StoreError::NotFound {
             what: "the key's account or its membership",

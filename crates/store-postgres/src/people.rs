@@ -4,7 +4,7 @@ use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, Nanos, Timestamp, UserId};
 use airouter_store::StoreError;
 use airouter_store::clients::{
-    Balance, MemberRole, NewCap, NewMember, NewOrganization, NewPerson, Person, RequestLimits,
+    Balance, NewCap, NewMember, NewOrganization, NewPerson, Person, RequestLimits,
 };
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -231,10 +231,7 @@ pub(crate) async fn add_member(
     let mut transaction = connection.begin().await.map_err(failed)?;
     let id = Uuid::now_v7();
     let (organization, person) = (member.organization.get(), member.person.get());
-    let role = match member.role {
-        MemberRole::Owner => "owner",
-        MemberRole::Member => "member",
-    };
+    let role = member.role.name();
     let at = timestamptz(member.at);
     sqlx::query!(
         "INSERT INTO memberships (id, organization_id, person_id, role, created_at) VALUES ($1, $2, $3, $4, $5)",

@@ -64,6 +64,7 @@ pub(crate) async fn by_hash(
         LEFT JOIN persons p ON p.account_id = k.account_id
         LEFT JOIN users u ON u.id = p.user_id
         LEFT JOIN memberships m ON m.organization_id = k.payer_id AND m.person_id = k.account_id
+            AND m.ended_at IS NULL
         WHERE k.hash = $1"#,
         hash
     )
@@ -224,7 +225,8 @@ pub(crate) async fn insert(
     let (account_id, payer_id) = (account.get(), payer.unwrap_or(account).get());
     let known = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!: i64" FROM accounts WHERE id IN ($1, $2) AND (
-            $1 = $2 OR EXISTS (SELECT 1 FROM memberships WHERE organization_id = $2 AND person_id = $1))"#,
+            $1 = $2 OR EXISTS (
+                SELECT 1 FROM memberships WHERE organization_id = $2 AND person_id = $1 AND ended_at IS NULL))"#,
         account_id,
         payer_id
     )

@@ -4,7 +4,7 @@ use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, Nanos, Timestamp, UserId};
 use airouter_store::StoreError;
 use airouter_store::clients::{
-    Balance, MemberRole, NewCap, NewMember, NewOrganization, NewPerson, Person, RequestLimits,
+    Balance, NewCap, NewMember, NewOrganization, NewPerson, Person, RequestLimits,
 };
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -202,7 +202,16 @@ pub(crate) async fn create_organization(
 ) -> Result<(), StoreError> {
     let mut writer = store.writer().await?;
     let mut transaction = begin(&mut writer).await?;
-    check_tier(&mut transaction, organization.tier.as_deref()).await?;
+    insert_organization(&mut transaction, organization).await?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// As [`create_organization`], in a transaction that the caller has begun.
+pub(crate) async fn insert_organization(
+    connection: &mut SqliteConnection,
+    organization: &NewOrganization,
+) -> Result<(), StoreError> {
+    check_tier(connection, organization.tier.as_deref()).await?;
     let new = NewAccount {
         id: organization.account,
         kind: "organization",
@@ -214,28 +223,34 @@ pub(crate) async fn create_organization(
         limits: organization.limits,
         at: organization.at,
     };
-    insert_account(&mut transaction, new).await?;
+    insert_account(connection, new).await?;
     let account = organization.account.get();
     sqlx::query!(
         "INSERT INTO organizations (account_id) VALUES ($1)",
         account
     )
-    .execute(&mut *transaction)
+    .execute(connection)
     .await
-    .map_err(failed)?;
-    transaction.commit().await.map_err(failed)
+    .map(drop)
+    .map_err(failed)
 }
 
 /// Makes a person a member of an organization.
 pub(crate) async fn add_member(store: &SqliteStore, member: &NewMember) -> Result<(), StoreError> {
     let mut writer = store.writer().await?;
     let mut transaction = begin(&mut writer).await?;
+    insert_member(&mut transaction, member).await?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// As [`add_member`], in a transaction that the caller has begun.
+pub(crate) async fn insert_member(
+    connection: &mut SqliteConnection,
+    member: &NewMember,
+) -> Result<(), StoreError> {
     let id = Uuid::now_v7();
     let (organization, person) = (member.organization.get(), member.person.get());
-    let role = match member.role {
-        MemberRole::Owner => "owner",
-        MemberRole::Member => "member",
-    };
+    let role = member.role.name();
     let at = member.at.as_micros();
     sqlx::query!(
         "INSERT INTO memberships (id, organization_id, person_id, role, created_at) VALUES ($1, $2, $3, $4, $5)",
@@ -245,7 +260,7 @@ pub(crate) async fn add_member(store: &SqliteStore, member: &NewMember) -> Resul
         role,
         at
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await
     .map_err(|error| match &error {
         sqlx::Error::Database(database) if database.is_foreign_key_violation() => {
@@ -255,8 +270,7 @@ pub(crate) async fn add_member(store: &SqliteStore, member: &NewMember) -> Resul
         }
         _ => insert_failed(error, "the membership"),
     })?;
-    insert_caps(&mut transaction, BudgetOwner::Member(id), &member.caps).await?;
-    transaction.commit().await.map_err(failed)
+    insert_caps(connection, BudgetOwner::Member(id), &member.caps).await
 }
 
 /// The person with this e-mail address.

@@ -22,6 +22,7 @@ mod ledger;
 mod logins;
 mod master_accounts;
 mod operator_tokens;
+mod organizations;
 mod prices;
 mod reconciliation;
 mod replicas;
@@ -43,6 +44,7 @@ pub use ledger::*;
 pub use logins::*;
 pub use master_accounts::*;
 pub use operator_tokens::*;
+pub use organizations::*;
 pub use prices::*;
 pub use reconciliation::*;
 pub use replicas::*;
@@ -77,6 +79,10 @@ macro_rules! conformance_tests {
             a_key_is_seen_by_its_owner_and_its_payer
             a_key_is_changed_as_it_was_seen
             a_limit_counts_what_was_spent_before
+            an_organization_belongs_to_its_founder
+            an_invitation_makes_one_member
+            a_removed_member_spends_no_more
+            the_last_owner_stays
             clients_are_listed_and_found
             a_booking_is_audited
             a_booking_is_made_once_for_its_key

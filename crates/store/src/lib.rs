@@ -19,6 +19,7 @@ pub mod logins;
 pub mod loss_rows;
 pub mod master_accounts;
 pub mod operator_tokens;
+pub mod organizations;
 pub mod plans;
 pub mod prices;
 pub mod reconciliation;
@@ -41,6 +42,7 @@ pub use ledger::Ledger;
 pub use logins::Logins;
 pub use master_accounts::MasterAccounts;
 pub use operator_tokens::OperatorTokens;
+pub use organizations::Organizations;
 pub use plans::Plans;
 pub use prices::Prices;
 pub use reconciliation::Reconciliation;
@@ -62,6 +64,7 @@ pub trait Store:
     + Logins
     + MasterAccounts
     + OperatorTokens
+    + Organizations
     + Plans
     + Prices
     + Reconciliation
@@ -84,6 +87,7 @@ impl<T> Store for T where
         + Logins
         + MasterAccounts
         + OperatorTokens
+        + Organizations
         + Plans
         + Prices
         + Reconciliation

@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use airouter_auth::{AddressAccess, ClientKey};
 use airouter_billing::{AccountId, ApiKeyId, ModelAccess, Timestamp};
+use airouter_store::StoreError;
 use airouter_store::clients::{NewKey, RequestLimits};
 use airouter_store::key_admin::{KeyHolder, KeySettings};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub(crate) struct NewApiKey {
     /// What to call it.
     #[schema(example = "my laptop", min_length = 1, max_length = 200)]
     name: String,
+    /// The organization that pays for it, of which its owner must be a member; without one its owner pays.
+    #[schema(value_type = Option<crate::values::Id>)]
+    organization_id: Option<Uuid>,
     /// What it may spend.
     spend_limit: Option<SpendLimit>,
     /// Requests a day, from 00:00 UTC on.
@@ -91,15 +95,15 @@ impl NewApiKey {
     }
 }
 
-/// Creates a key of `owner`, for which `payer` pays, else the owner itself.
+/// Creates a key of `owner`.
 pub(crate) async fn issue(
     shared: &Shared,
     actor: &Actor,
     owner: AccountId,
-    payer: Option<AccountId>,
     request: NewApiKey,
 ) -> Created<CreatedApiKey> {
     let now = shared.now();
+    let payer = request.organization_id.map(AccountId::new);
     let settings = request.settings(now)?;
     if shared.store.live_keys_of(owner).await? >= MOST_KEYS {
         return Err(Problem::TooMany("keys"));
@@ -122,7 +126,11 @@ pub(crate) async fn issue(
         addresses: settings.addresses,
         expires_at: settings.expires_at,
     };
-    shared.store.issue_key(owner, payer, &new, &entry).await?;
+    let issued = shared.store.issue_key(owner, payer, &new, &entry).await;
+    issued.map_err(|error| match error {
+        StoreError::NotFound { .. } => Problem::NotFound("organization"),
+        error => error.into(),
+    })?;
     let shown = find(shared, KeyHolder::Owner(owner), id.get(), now).await?;
     created(CreatedApiKey {
         key: key.expose().to_owned(),

@@ -196,6 +196,45 @@ impl World {
         made.json()["id"].as_str().unwrap().parse().unwrap()
     }
 
+    /// The id of a new organization.
+    pub(crate) async fn organization(&self, founder: &Somebody) -> String {
+        let token = self.token(founder).await;
+        let name = json!({"name": "School"});
+        let path = "/v1/organizations";
+        let made = self.call(&token, "POST", path, Some(&name)).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        made.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A new invitation to become a member, with its code.
+    pub(crate) async fn invited(&self, owner: &Somebody, organization: &str, email: &str) -> Value {
+        let token = self.token(owner).await;
+        let path = format!("/v1/organizations/{organization}/invitations");
+        let whom = json!({"email": email, "role": "member"});
+        let made = self.call(&token, "POST", &path, Some(&whom)).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        made.json()
+    }
+
+    /// Makes somebody a member; the membership's id.
+    pub(crate) async fn joined(
+        &self,
+        owner: &Somebody,
+        organization: &str,
+        whom: &Somebody,
+    ) -> String {
+        let made = self.invited(owner, organization, &whom.email).await;
+        let code = json!({"code": made["code"]});
+        let token = self.token(whom).await;
+        let path = "/v1/organizations/invitations/accept";
+        let joined = self.call(&token, "POST", path, Some(&code)).await;
+        assert_eq!(joined.status, StatusCode::OK, "{joined:?}");
+        let organization = AccountId::new(organization.parse().unwrap());
+        let members = self.store.members(organization, None, 200).await.unwrap();
+        let member = members.iter().find(|member| member.person == whom.account);
+        member.unwrap().id.to_string()
+    }
+
     /// A new key.
     pub(crate) async fn key(&self, whose: &Somebody) -> ApiKeyId {
         let key = ClientKey::generate().unwrap();

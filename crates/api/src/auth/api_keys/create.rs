@@ -11,7 +11,7 @@ use crate::caller::{Caller, ClientAddress};
 use crate::keys::issue::{self, CreatedApiKey, NewApiKey};
 use crate::shared::Shared;
 
-/// Create a key that spends from the caller's account.
+/// Create a key that spends from the caller's account, or from an organization of which the caller is a member.
 #[utoipa::path(
     post,
     path = "/v1/auth/api-keys",
@@ -26,5 +26,5 @@ pub(crate) async fn create_api_key(
     JsonBody(request): JsonBody<NewApiKey>,
 ) -> Created<CreatedApiKey> {
     let actor = Actor::of_login(&login, address);
-    issue::issue(&shared, &actor, login.account, None, request).await
+    issue::issue(&shared, &actor, login.account, request).await
 }

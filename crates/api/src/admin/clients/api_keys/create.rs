@@ -31,5 +31,5 @@ pub(crate) async fn create_client_api_key(
 ) -> Created<CreatedApiKey> {
     let account = one::find(&shared, AccountId::new(id)).await?.account;
     let actor = Actor::of_operator(&operator, address);
-    issue::issue(&shared, &actor, account, None, request).await
+    issue::issue(&shared, &actor, account, request).await
 }
