@@ -5,6 +5,7 @@ use airouter_auth::{AddressAccess, ClientKey, hash_password};
 use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, ApiKeyId, Timestamp, UserId};
 use airouter_store::Store;
+use airouter_store::audit::AuditEntry;
 use airouter_store::clients::{
     ModelAccess, NewCap, NewKey, NewPerson, Person, RequestLimits, Role,
 };
@@ -12,9 +13,11 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::config::Secrets;
+use crate::master_accounts::ENVIRONMENT;
 
 /// Who the first admin is when nobody says.
 const DEFAULT_ADMIN_EMAIL: &str = "admin@localhost";
@@ -49,10 +52,11 @@ pub(crate) struct FirstAdmin {
     pub(crate) generated_password: Option<SecretString>,
 }
 
-/// Creates a person with an account of its own.
+/// Creates a person with an account of its own; the audit log says that `actor` did.
 pub(crate) async fn create_person(
     store: &dyn Store,
     request: PersonRequest,
+    actor: &str,
     at: Timestamp,
 ) -> anyhow::Result<Person> {
     let password_hash = request
@@ -75,8 +79,13 @@ pub(crate) async fn create_person(
         limits: RequestLimits::default(),
         at,
     };
+    let after = json!({ "role": person.role.name(), "mode": person.payment.name() });
+    let audit = AuditEntry {
+        after: Some(after.to_string()),
+        ..AuditEntry::new(actor, "client.create", person.account.get(), at)
+    };
     store
-        .create_person(&person)
+        .create_client(&person, &audit)
         .await
         .with_context(|| format!("{} can't be created", person.email))?;
     Ok(Person {
@@ -87,7 +96,7 @@ pub(crate) async fn create_person(
     })
 }
 
-/// Creates a key that belongs to `account` and spends from it.
+/// Creates a key that belongs to `account` and spends from it; the audit log says that `name` did, which it is called too.
 pub(crate) async fn issue_key(
     store: &dyn Store,
     account: AccountId,
@@ -106,8 +115,13 @@ pub(crate) async fn issue_key(
         addresses: AddressAccess::All,
         expires_at: None,
     };
+    let after = json!({ "key": new.id.get(), "preview": new.preview });
+    let audit = AuditEntry {
+        after: Some(after.to_string()),
+        ..AuditEntry::new(name, "client.create_key", account.get(), at)
+    };
     store
-        .create_key(account, None, &new, at)
+        .create_client_key(account, &new, &audit)
         .await
         .context("the key can't be stored")?;
     Ok(key)
@@ -142,7 +156,7 @@ pub(crate) async fn first_admin(
         locale: None,
         utm_source: None,
     };
-    if let Err(error) = create_person(store, request, at).await {
+    if let Err(error) = create_person(store, request, ENVIRONMENT, at).await {
         // Another replica, started at the same time, was quicker.
         if store.has_admin().await? {
             return Ok(None);

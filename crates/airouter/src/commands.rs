@@ -17,8 +17,12 @@ mod simulate_upstream;
 
 use std::process::ExitCode;
 
+use airouter_proxy::clock::Clock as _;
+use airouter_store::audit::{AuditEntry, COMMAND_LINE};
 use clap::{Parser, Subcommand};
+use uuid::Uuid;
 
+use crate::clock::SystemClock;
 use crate::config::{Config, Environment, Faults, settings_table};
 
 /// The OpenAI-compatible gateway with which an operator resells AI models bought from OpenRouter.
@@ -90,6 +94,11 @@ enum AuditCommand {
     /// Prove that no entry was changed, left out or put in.
     #[command(after_help = audit::HELP)]
     Verify,
+}
+
+/// An entry of the audit log on what the command line does to something, now.
+fn audited(action: &str, subject: Uuid) -> AuditEntry {
+    AuditEntry::new(COMMAND_LINE, action, subject, SystemClock.now())
 }
 
 /// What commands begin with.

@@ -15,7 +15,7 @@ mod web_address;
 
 use std::fmt;
 
-use airouter_api::RegistrationMode;
+use airouter_api::{RegistrationMode, Setting};
 use airouter_proxy::answer_headers::AnswerHeaders;
 use airouter_proxy::gateway::ProxyProtocol;
 
@@ -26,7 +26,7 @@ pub(crate) use process::Process;
 pub(crate) use secrets::Secrets;
 pub(crate) use settings::table as settings_table;
 pub(crate) use storage::{DatabaseAddress, Storage};
-pub(crate) use upstream::{Upstream, is_key};
+pub(crate) use upstream::Upstream;
 
 use environment::Reader;
 
@@ -88,9 +88,9 @@ impl Config {
     }
 }
 
-/// The effective configuration in one line, with secrets masked.
-impl fmt::Display for Config {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Config {
+    /// What holds, with secrets masked.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
         let Self {
             listeners,
             connections,
@@ -111,7 +111,7 @@ impl fmt::Display for Config {
         let discount = upstream
             .discount_or_default()
             .map(|discount| discount.fraction() * rust_decimal::Decimal::ONE_HUNDRED);
-        let fields = [
+        [
             ("AIROUTER_LISTEN", listeners.clients.to_string()),
             ("AIROUTER_METRICS_LISTEN", listeners.metrics.to_string()),
             ("AIROUTER_PUBLIC_URL", or_unset(&listeners.public_url)),
@@ -187,8 +187,17 @@ impl fmt::Display for Config {
                 process.shutdown.as_secs().to_string(),
             ),
             ("AIROUTER_LOG", or_unset(&process.log)),
-        ];
-        for (index, (name, value)) in fields.iter().enumerate() {
+        ]
+        .into_iter()
+        .map(|(name, value)| Setting { name, value })
+        .collect()
+    }
+}
+
+/// The effective configuration in one line, with secrets masked.
+impl fmt::Display for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Setting { name, value }) in self.settings().iter().enumerate() {
             let separator = if index == 0 { "" } else { " " };
             write!(formatter, "{separator}{name}={value}")?;
         }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::secret_files;
+use crate::upstreams::{MasterBoard, OperatorUpstreams};
 
 struct JsonApi(Api);
 
@@ -22,12 +23,19 @@ pub(crate) fn new(
     config: &Config,
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
+    board: MasterBoard,
 ) -> anyhow::Result<Arc<dyn ControlPlane>> {
     let clock = Arc::clone(clock);
     let api = Api::new(Parts {
         store: Arc::clone(store),
         tokens: secret_files::token_keys(config)?,
         registration: config.registration,
+        upstreams: Arc::new(OperatorUpstreams {
+            encryption: secret_files::encryption_keys(config)?,
+            upstream: config.upstream.clone(),
+            board,
+        }),
+        settings: config.settings(),
         now: Arc::new(move || clock.now()),
     })?;
     Ok(Arc::new(JsonApi(api)))

@@ -14,10 +14,12 @@ mod master_accounts;
 mod masters;
 mod metrics_server;
 mod output;
+mod plan_schedule;
 mod reconciliation;
 mod secret_files;
 mod serve;
 mod spool;
+mod upstreams;
 mod usd;
 
 use std::process::ExitCode;

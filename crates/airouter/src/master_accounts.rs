@@ -2,21 +2,23 @@
 
 use std::fmt::Write as _;
 
+use airouter_api::inventory::master_accounts::free_name;
 use airouter_auth::{EncryptionKeys, SealContext};
 use airouter_billing::{MasterAccountId, Timestamp};
+use airouter_store::audit::AuditEntry;
 use airouter_store::master_accounts::{
-    MasterAccount, MasterAccountChange, MasterAccountKey, MasterAccountStatus, NewMasterAccount,
-    SealedKey, UpstreamKind,
+    MasterAccount, MasterAccountChange, MasterAccountKey, MasterAccountStatus, NO_KEY,
+    NewMasterAccount, SealedKey, UpstreamKind,
 };
-use airouter_store::{Store, StoreError};
+use airouter_store::{Seen, Store, StoreError};
 use anyhow::Context as _;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use crate::config::Upstream;
 
-/// In place of a fingerprint, before the account's id.
-pub(crate) const NO_KEY: &str = "no key";
+/// Who brings what a server finds in its environment, in the audit log.
+pub(crate) const ENVIRONMENT: &str = "environment";
 
 /// A master account with its keys in the clear.
 pub(crate) struct OpenedMasterAccount {
@@ -37,7 +39,7 @@ pub(crate) async fn synchronize(
     at: Timestamp,
 ) -> anyhow::Result<Vec<OpenedMasterAccount>> {
     add_new(store, encryption, upstream, at).await?;
-    assign_management_keys(store, encryption, upstream).await?;
+    assign_management_keys(store, encryption, upstream, at).await?;
     let mut opened = opened(store, encryption, upstream).await?;
     opened.retain(|opened| opened.account.status != MasterAccountStatus::Paused);
     if opened.is_empty() {
@@ -92,7 +94,8 @@ async fn add_new(
         if stored.iter().any(|account| has_key(account, key)) {
             continue;
         }
-        let name = free_name(&names);
+        let taken: Vec<&str> = names.iter().map(String::as_str).collect();
+        let name = free_name(&taken);
         names.push(name.clone());
         let discount = upstream
             .discount_or_default()
@@ -106,7 +109,10 @@ async fn add_new(
             key: seal_key(encryption, id, id.get(), key)?.key,
             discount,
         };
-        match store.add_master_account(&account, at).await {
+        match store
+            .add_master_account(&account, &entry("master_account.add", id, at))
+            .await
+        {
             Ok(()) => tracing::info!(name = account.name, "a new master account"),
             // Another process was quicker.
             Err(StoreError::Exists { .. }) => {}
@@ -116,11 +122,17 @@ async fn add_new(
     Ok(())
 }
 
+/// An entry of the audit log on what the environment brings.
+fn entry(action: &str, account: MasterAccountId, at: Timestamp) -> AuditEntry {
+    AuditEntry::new(ENVIRONMENT, action, account.get(), at)
+}
+
 /// The n-th management key of the environment is that of its n-th master key's account, if there are as many.
 async fn assign_management_keys(
     store: &dyn Store,
     encryption: &EncryptionKeys,
     upstream: &Upstream,
+    at: Timestamp,
 ) -> anyhow::Result<()> {
     let management_keys = &upstream.management_keys;
     if management_keys.is_empty() {
@@ -142,13 +154,17 @@ async fn assign_management_keys(
         if known.is_none_or(|known| known.fingerprint != fingerprint(management_key)) {
             let sealed = seal_management_key(encryption, account.id, management_key)?;
             let change = MasterAccountChange::ManagementKey(Some(sealed));
-            store.change_master_account(account.id, &[change]).await?;
+            let audit = entry("master_account.change", account.id, at);
+            store
+                .change_master_account(account.id, &Seen::Whatever, &[change], &audit)
+                .await?;
         }
     }
     Ok(())
 }
 
-fn open(
+/// An account with those of its keys that can be opened.
+pub(crate) fn open(
     mut account: MasterAccount,
     encryption: &EncryptionKeys,
     upstream: &Upstream,
@@ -179,7 +195,7 @@ fn open(
 }
 
 /// A key in the clear: the environment's own, if it is there, else the stored one.
-fn open_key(
+pub(crate) fn open_key(
     account: &MasterAccount,
     key: &MasterAccountKey,
     encryption: &EncryptionKeys,
@@ -298,13 +314,6 @@ pub(crate) fn preview(key: &SecretString) -> String {
     }
 }
 
-pub(crate) fn free_name(taken: &[String]) -> String {
-    (1..)
-        .map(|number| format!("openrouter-{number}"))
-        .find(|name| !taken.contains(name))
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,13 +414,6 @@ mod tests {
         assert_eq!(preview(&key), "sk-or-v1-…def");
     }
 
-    #[test]
-    fn names_count_up_and_skip_what_is_taken() {
-        assert_eq!(free_name(&[]), "openrouter-1");
-        let taken = ["openrouter-1".to_owned(), "openrouter-3".to_owned()];
-        assert_eq!(free_name(&taken), "openrouter-2");
-    }
-
     #[tokio::test]
     async fn management_keys_belong_to_master_keys_of_the_same_place() {
         let directory = tempfile::tempdir().unwrap();
@@ -455,10 +457,9 @@ mod tests {
             },
         };
         for key in [&second, &moved] {
-            store
-                .add_master_account_key(account, key, AT)
-                .await
-                .unwrap();
+            let audit = entry("master_account.add_key", account, AT);
+            let added = store.add_master_account_key(account, key, &audit).await;
+            added.unwrap();
         }
         let opened = opened(&store, &encryption, &upstream).await.unwrap();
         let keys: Vec<_> = opened[0]

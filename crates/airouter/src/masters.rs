@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 use crate::config::Upstream;
 use crate::master_accounts::{self, OpenedMasterAccount};
+use crate::upstreams::MasterBoard;
 
 /// Opens what the database has of master accounts.
 pub(crate) struct StoredMasters {
@@ -21,6 +22,8 @@ pub(crate) struct StoredMasters {
     pub(crate) encryption: EncryptionKeys,
     pub(crate) upstream: Upstream,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where they are shown.
+    pub(crate) board: MasterBoard,
 }
 
 #[async_trait]
@@ -39,7 +42,9 @@ impl MasterSource for StoredMasters {
                 }
             }
         }
-        Ok(Masters::new(serving, resting))
+        let masters = Masters::new(serving, resting);
+        self.board.show(&masters);
+        Ok(masters)
     }
 }
 

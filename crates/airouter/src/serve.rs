@@ -29,7 +29,9 @@ use crate::lifecycle::Lifecycle;
 use crate::master_accounts::{self, OpenedMasterAccount};
 use crate::masters::{StoredMasters, control_client};
 use crate::metrics_server::MetricsServer;
+use crate::plan_schedule::PlanSchedule;
 use crate::reconciliation::Routine;
+use crate::upstreams::MasterBoard;
 use crate::{database, secret_files, spool};
 
 /// Most connections of clients at the same time.
@@ -79,6 +81,7 @@ impl Server {
             .listeners
             .public_url(config.connections.scheme(), listener.local_addr()?);
 
+        let board = MasterBoard::default();
         let (gateway, background) = Gateway::start(Parts {
             store: Arc::clone(&store),
             spool: spool::open(&config.storage.data_dir)?,
@@ -88,6 +91,7 @@ impl Server {
                 encryption,
                 upstream: config.upstream.clone(),
                 metrics: Arc::clone(&metrics),
+                board: board.clone(),
             }),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -97,7 +101,7 @@ impl Server {
                 .context("HTTPS_PROXY")?,
             limiter: limiter(config, &clock, lifecycle)?,
             settings: settings(config),
-            control_plane: control_plane::new(config, &store, &clock)?,
+            control_plane: control_plane::new(config, &store, &clock, board)?,
         })
         .await?;
         let loader = catalog_loader(config, &store, &clock, &opened)?;
@@ -120,6 +124,11 @@ impl Server {
             after: config.upstream.reconcile_after,
         };
         lifecycle.tasks.spawn(comparing.run(lifecycle.soft.clone()));
+        let schedule = PlanSchedule {
+            store: Arc::clone(&store),
+            clock,
+        };
+        lifecycle.tasks.spawn(schedule.run(lifecycle.soft.clone()));
         let identity = certificate.as_ref().map(CertificateWatch::identity);
         if let Some(certificate) = certificate {
             lifecycle

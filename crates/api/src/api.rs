@@ -22,7 +22,8 @@ use crate::caller::ClientAddress;
 use crate::passwords::Passwords;
 use crate::problem::Problem;
 use crate::registration::RegistrationMode;
-use crate::shared::{Now, Shared};
+use crate::shared::{Now, Setting, Shared};
+use crate::upstreams::Upstreams;
 use crate::{document, routes};
 
 /// For so long a request may take with all its parts.
@@ -55,6 +56,10 @@ pub struct Parts {
     pub tokens: TokenKeys,
     /// Who may register.
     pub registration: RegistrationMode,
+    /// What upstreams are asked, and what only the process knows of master accounts.
+    pub upstreams: Arc<dyn Upstreams>,
+    /// What the server runs with, without secrets.
+    pub settings: Vec<Setting>,
     /// The clock.
     pub now: Now,
 }
@@ -79,14 +84,7 @@ impl Api {
     /// Computes for some tens of milliseconds.
     pub fn new(parts: Parts) -> Result<Self, StartError> {
         let document = Bytes::from(serde_json::to_vec(&document::document())?);
-        let shared = Shared::new(
-            parts.store,
-            parts.tokens,
-            Passwords::new()?,
-            parts.registration,
-            document,
-            parts.now,
-        );
+        let shared = Shared::new(parts, Passwords::new()?, document);
         Ok(Self {
             router: routes::router(Arc::new(shared)),
         })

@@ -5,10 +5,15 @@ use std::net::IpAddr;
 use airouter_billing::{Timestamp, UserId};
 use airouter_store::audit::AuditEntry;
 use airouter_store::logins::Login;
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::caller::{ClientAddress, Operator};
 use crate::problem::Problem;
+use crate::shared::Shared;
 
 const LONGEST_REASON: usize = 500;
 
@@ -76,4 +81,48 @@ pub(crate) fn reason(text: &str) -> Result<String, Problem> {
         field: "reason",
         expected: "one line of at most 500 bytes",
     })
+}
+
+/// Who changes something, and from where.
+#[derive(Clone, Debug)]
+pub(crate) struct Author {
+    operator: Operator,
+    address: ClientAddress,
+}
+
+impl Author {
+    /// What this one does to something.
+    pub(crate) fn entry(
+        &self,
+        shared: &Shared,
+        action: &str,
+        subject: Uuid,
+        reason: Option<&str>,
+    ) -> Result<AuditEntry, Problem> {
+        Ok(AuditEntry {
+            reason: reason.map(self::reason).transpose()?,
+            ..entry(&self.operator, self.address, action, subject, shared.now())
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Author {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(address) = ClientAddress::from_request_parts(parts, state).await;
+        Ok(Self {
+            operator: Operator::from_request_parts(parts, state).await?,
+            address,
+        })
+    }
+}
+
+/// Why something is done.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Why {
+    /// Kept in the audit log.
+    #[schema(example = "credit runs out", min_length = 1, max_length = 500)]
+    pub(crate) reason: Option<String>,
 }

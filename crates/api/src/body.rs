@@ -2,8 +2,10 @@
 
 use std::error::Error as _;
 
+use airouter_billing::price_table::LONGEST_TABLE;
 use axum::body::to_bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http_body_util::LengthLimitError;
@@ -24,30 +26,44 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
-        let headers = request.headers();
-        let is_json = headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-        if !is_json || headers.contains_key(CONTENT_ENCODING) {
-            return Err(Problem::NotJson);
-        }
-        let bytes = to_bytes(request.into_body(), MOST_BODY_BYTES)
-            .await
-            .map_err(|error| {
-                let is_long = error
-                    .source()
-                    .is_some_and(|source| source.is::<LengthLimitError>());
-                if is_long {
-                    Problem::BodyTooLarge
-                } else {
-                    Problem::Malformed("The body broke off.".to_owned())
-                }
-            })?;
+        let bytes = read(request, MOST_BODY_BYTES).await?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Problem::Malformed(error.to_string()))
+    }
+}
+
+/// The bytes of a JSON body, of at most so many.
+async fn read(request: Request, most: usize) -> Result<Bytes, Problem> {
+    let headers = request.headers();
+    let is_json = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json || headers.contains_key(CONTENT_ENCODING) {
+        return Err(Problem::NotJson);
+    }
+    to_bytes(request.into_body(), most).await.map_err(|error| {
+        let is_long = error
+            .source()
+            .is_some_and(|source| source.is::<LengthLimitError>());
+        if is_long {
+            Problem::BodyTooLarge
+        } else {
+            Problem::Malformed("The body broke off.".to_owned())
+        }
+    })
+}
+
+/// A price table, not read yet.
+pub(crate) struct TableBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for TableBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        read(request, LONGEST_TABLE).await.map(Self)
     }
 }
 
@@ -78,25 +94,35 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// The two ids of a path, the outer one first.
-pub(crate) struct PathIds(pub(crate) Uuid, pub(crate) Uuid);
+/// A name at the end of a path, percent-encoded there.
+pub(crate) struct PathName(pub(crate) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for PathIds {
+impl<S: Send + Sync> FromRequestParts<S> for PathName {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        axum::extract::Path::<(Uuid, Uuid)>::from_request_parts(parts, state)
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
             .await
-            .map(|axum::extract::Path((outer, inner))| Self(outer, inner))
-            .map_err(|_| Problem::NotFound("object"))
+            .map_err(|_| Problem::NotFound("object"))?;
+        if name.contains(char::is_control) {
+            return Err(Problem::NotFound("object"));
+        }
+        Ok(Self(name))
     }
 }
 
-/// Reads a field for which null and not being named are different things: one that is named is something, null too.
-pub(crate) fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// What a path names, and what of it.
+pub(crate) struct PathPair<T>(pub(crate) T, pub(crate) Uuid);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPair<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Path::<(T, Uuid)>::from_request_parts(parts, state)
+            .await
+            .map(|Path((whole, part))| Self(whole, part))
+            .map_err(|_| Problem::NotFound("object"))
+    }
 }
 
 /// Reads a text that must not print.

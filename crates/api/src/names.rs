@@ -5,6 +5,9 @@ use std::net::IpAddr;
 /// RFC 5321, 4.5.3.1.3: a path has at most 256 characters, two of them brackets.
 const LONGEST_EMAIL: usize = 254;
 const LONGEST_NAME: usize = 200;
+/// Longer texts are no keys of upstreams.
+const LONGEST_KEY: usize = 512;
+const LONGEST_AGREEMENT: usize = 500;
 
 /// An e-mail address without spaces around it; `None` for what can't be one. Whether it exists only a mail can tell.
 pub fn email(text: &str) -> Option<String> {
@@ -23,6 +26,19 @@ pub fn name(text: &str) -> Option<String> {
     let is_name =
         !text.is_empty() && text.len() <= LONGEST_NAME && !text.contains(char::is_control);
     is_name.then(|| text.to_owned())
+}
+
+/// A text that says where an agreement is to be found, without spaces around it.
+pub fn agreement(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_text =
+        !text.is_empty() && text.len() <= LONGEST_AGREEMENT && !text.contains(char::is_control);
+    is_text.then(|| text.to_owned())
+}
+
+/// Whether this can be a key of an upstream.
+pub fn is_key(text: &str) -> bool {
+    (1..=LONGEST_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Who has one address of a /64 of IPv6 has all of them.

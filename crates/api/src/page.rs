@@ -10,6 +10,10 @@ use crate::problem::Problem;
 
 const DEFAULT_LIMIT: u16 = 50;
 const MOST: u16 = 200;
+const UNKNOWN_CURSOR: Problem = Problem::Invalid {
+    field: "cursor",
+    expected: "the next_cursor of another page",
+};
 
 /// Which page.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -60,14 +64,66 @@ impl PageQuery {
             .ok()
             .and_then(|bytes| Uuid::from_slice(&bytes).ok())
             .map(Some)
-            .ok_or(Problem::Invalid {
-                field: "cursor",
-                expected: "the next_cursor of another page",
-            })
+            .ok_or(UNKNOWN_CURSOR)
+    }
+
+    /// The number of the last object of the page before.
+    pub(crate) fn after_number(&self) -> Result<Option<i64>, Problem> {
+        let number = self.cursor.as_deref().map(str::parse);
+        number.transpose().map_err(|_| UNKNOWN_CURSOR)
     }
 }
 
+/// The key in a cursor.
+fn decode(cursor: &str) -> Result<String, Problem> {
+    BASE64
+        .decode(cursor)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or(UNKNOWN_CURSOR)
+}
+
 impl<T> Page<T> {
+    /// A page of a list that is whole in memory and sorted by `key`.
+    pub(crate) fn of_sorted<R>(
+        rows: impl IntoIterator<Item = R>,
+        query: &PageQuery,
+        key: impl Fn(&R) -> String,
+        shown: impl Fn(R) -> T,
+    ) -> Result<Self, Problem> {
+        let limit = usize::from(query.limit()?);
+        let after = query.cursor.as_deref().map(decode).transpose()?;
+        let is_after = |row: &R| after.as_ref().is_none_or(|after| key(row) > *after);
+        let mut rows: Vec<R> = rows
+            .into_iter()
+            .filter(is_after)
+            .take(limit.saturating_add(1))
+            .collect();
+        let is_more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| is_more);
+        Ok(Self {
+            next_cursor: last.map(|row| BASE64.encode(key(row))),
+            data: rows.into_iter().map(shown).collect(),
+        })
+    }
+
+    /// A page of a list by numbers, of which one more than `limit` was asked for.
+    pub(crate) fn of_numbered<R>(
+        mut rows: Vec<R>,
+        limit: u16,
+        number: impl Fn(&R) -> i64,
+        shown: impl Fn(R) -> T,
+    ) -> Self {
+        let is_more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        let last = rows.last().filter(|_| is_more);
+        Self {
+            next_cursor: last.map(|row| number(row).to_string()),
+            data: rows.into_iter().map(shown).collect(),
+        }
+    }
+
     /// A page of at most `limit` of the objects, of which one more than that was asked for.
     pub(crate) fn of<R>(
         mut rows: Vec<R>,

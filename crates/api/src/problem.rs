@@ -77,6 +77,19 @@ pub(crate) enum Problem {
         /// What is expected.
         expected: &'static str,
     },
+    /// What was sent says something that can't be.
+    Unacceptable {
+        /// Where.
+        field: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// It can't go: something has it.
+    InUse(&'static str),
+    /// An account that serves needs a key.
+    LastKey,
+    /// It has no such thing.
+    OfAnotherKind(&'static str),
     /// The body is too large.
     BodyTooLarge,
     /// The body is not JSON.
@@ -277,6 +290,24 @@ impl Problem {
                 "There is no such invitation",
                 "Send the code of one that is for your e-mail address, and is not used, revoked or expired.",
             ),
+            Self::InUse(what) => told(
+                StatusCode::CONFLICT,
+                "in_use",
+                "It is in use",
+                format!("Something has {what}: it can't go, or no more can be added."),
+            ),
+            Self::LastKey => told(
+                StatusCode::CONFLICT,
+                "last_key",
+                "It is the last key",
+                "Add another key first, or pause the account.",
+            ),
+            Self::OfAnotherKind(why) => told(
+                StatusCode::CONFLICT,
+                "of_another_kind",
+                "The account is of another kind",
+                *why,
+            ),
             Self::Oneself => told(
                 StatusCode::CONFLICT,
                 "oneself",
@@ -293,7 +324,7 @@ impl Problem {
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "Not found",
-                format!("There is no {what} with this id."),
+                format!("There is no such {what}."),
             ),
             Self::Exists(what) => told(
                 StatusCode::CONFLICT,
@@ -311,7 +342,7 @@ impl Problem {
                 StatusCode::BAD_REQUEST,
                 "malformed_request",
                 "The request can't be read",
-                error.chars().take(LONGEST_DETAIL).collect::<String>(),
+                shortened(error),
             ),
             Self::Invalid { field, expected } => told(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -319,11 +350,17 @@ impl Problem {
                 "A value is not possible",
                 format!("'{field}' must be {expected}."),
             ),
+            Self::Unacceptable { field, reason } => told(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_value",
+                "A value is not possible",
+                shortened(&format!("'{field}' is not possible: {reason}.")),
+            ),
             Self::BodyTooLarge => told(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request_too_large",
                 "The body is too large",
-                "A body has at most 64 KiB.",
+                "A body has at most 64 KiB, a price table 4 MiB.",
             ),
             Self::NotJson => told(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -385,6 +422,10 @@ impl Problem {
     }
 }
 
+fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST_DETAIL).collect()
+}
+
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
@@ -395,6 +436,8 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::NotFound { what } => Self::NotFound(what.trim_start_matches("the ")),
             StoreError::Exists { what } => Self::Exists(what),
+            StoreError::ChangedMeanwhile => Self::ChangedMeanwhile,
+            StoreError::InUse { what } => Self::InUse(what),
             StoreError::Unavailable(_) | StoreError::InDoubt(_) | StoreError::Fenced => {
                 tracing::warn!(%error, "the control plane's database does not answer");
                 Self::StoreUnavailable
@@ -417,7 +460,7 @@ impl IntoResponse for Problem {
             detail: told.detail,
             code: told.code,
             field: match self {
-                Self::Invalid { field, .. } => Some(field),
+                Self::Invalid { field, .. } | Self::Unacceptable { field, .. } => Some(field),
                 _ => None,
             },
         };

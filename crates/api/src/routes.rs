@@ -8,7 +8,10 @@ use axum::middleware::from_fn_with_state;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::admin::{audit_log, clients, invitations, operator_tokens};
+use crate::admin::{
+    aliases, audit_log, clients, invitations, master_accounts, models, operator_tokens, plans,
+    prices, settings, tiers,
+};
 use crate::auth::{api_keys, login, logout, me, refresh, register, sessions};
 use crate::caller::{admins_only, everybody, logins_only, operators_only};
 use crate::client::balance;
@@ -118,7 +121,59 @@ pub(crate) fn operators(scope: Scope) -> Group {
                 invitations::create::create_invitation
             ))
             .routes(routes!(invitations::revoke::revoke_invitation)),
+        Scope::InventoryRead => inventory_read(group),
+        Scope::InventoryWrite => inventory_write(group),
+        Scope::PricesRead => group
+            .routes(routes!(prices::list::list_prices))
+            .routes(routes!(prices::history::price_history))
+            .routes(routes!(plans::list::list_plans))
+            .routes(routes!(plans::one::plan))
+            .routes(routes!(plans::versions::plan_versions))
+            .routes(routes!(plans::schedule::list::scheduled_plan_versions))
+            .routes(routes!(tiers::list::list_tiers))
+            .routes(routes!(tiers::one::tier)),
+        Scope::PricesWrite => group
+            .routes(routes!(plans::create::create_plan))
+            .routes(routes!(plans::change::change_plan))
+            .routes(routes!(plans::schedule::add::schedule_plan_version))
+            .routes(routes!(
+                plans::schedule::cancel::cancel_scheduled_plan_version
+            ))
+            .routes(routes!(tiers::set::set_tier, tiers::remove::remove_tier)),
     }
+}
+
+fn inventory_read(group: Group) -> Group {
+    group
+        .routes(routes!(master_accounts::list::list_master_accounts))
+        .routes(routes!(master_accounts::one::master_account))
+        .routes(routes!(master_accounts::price_table::price_table))
+        .routes(routes!(models::list::list_models))
+        .routes(routes!(models::default::default_model))
+        .routes(routes!(aliases::list::list_aliases))
+        .routes(routes!(aliases::one::alias))
+        .routes(routes!(settings::settings))
+}
+
+fn inventory_write(group: Group) -> Group {
+    group
+        .routes(routes!(master_accounts::create::create_master_account))
+        .routes(routes!(master_accounts::change::change_master_account))
+        .routes(routes!(master_accounts::add_key::add_master_account_key))
+        .routes(routes!(
+            master_accounts::remove_key::remove_master_account_key
+        ))
+        .routes(routes!(master_accounts::pause::pause_master_account))
+        .routes(routes!(master_accounts::drain::drain_master_account))
+        .routes(routes!(master_accounts::resume::resume_master_account))
+        .routes(routes!(master_accounts::test::test_master_account))
+        .routes(routes!(master_accounts::set_price_table::set_price_table))
+        .routes(routes!(models::change::change_model))
+        .routes(routes!(models::set_default::set_default_model))
+        .routes(routes!(
+            aliases::set::set_alias,
+            aliases::remove::remove_alias
+        ))
 }
 
 /// All of them, each group behind its gate.

@@ -6,14 +6,29 @@ use airouter_auth::TokenKeys;
 use airouter_billing::Timestamp;
 use airouter_store::Store;
 use bytes::Bytes;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::api::Parts;
 use crate::attempts::Attempts;
 use crate::passwords::Passwords;
 use crate::rates::Rates;
 use crate::registration::RegistrationMode;
+use crate::upstreams::Upstreams;
 
 /// Tells the time.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Something that the server runs with.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Setting {
+    /// The environment variable.
+    #[schema(example = "AIROUTER_REGISTRATION")]
+    pub name: &'static str,
+    /// What holds; of a secret only whether it is set.
+    #[schema(example = "open")]
+    pub value: String,
+}
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -23,29 +38,26 @@ pub(crate) struct Shared {
     pub(crate) attempts: Attempts,
     pub(crate) rates: Rates,
     pub(crate) registration: RegistrationMode,
+    pub(crate) upstreams: Arc<dyn Upstreams>,
+    pub(crate) settings: Vec<Setting>,
     /// The OpenAPI document.
     pub(crate) document: Bytes,
     now: Now,
 }
 
 impl Shared {
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        tokens: TokenKeys,
-        passwords: Passwords,
-        registration: RegistrationMode,
-        document: Bytes,
-        now: Now,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts, passwords: Passwords, document: Bytes) -> Self {
         Self {
-            store,
-            tokens,
+            store: parts.store,
+            tokens: parts.tokens,
             passwords,
             attempts: Attempts::default(),
             rates: Rates::default(),
-            registration,
+            registration: parts.registration,
+            upstreams: parts.upstreams,
+            settings: parts.settings,
             document,
-            now,
+            now: parts.now,
         }
     }
 

@@ -78,9 +78,13 @@ impl Serialize for Time {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        OffsetDateTime::parse(&text, &Rfc3339)
-            .map(|at| Self(Timestamp::from(at)))
-            .map_err(|_| de::Error::custom("a time is expected, such as 2026-11-20T12:00:00Z"))
+        let at = OffsetDateTime::parse(&text, &Rfc3339)
+            .map_err(|_| de::Error::custom("a time is expected, such as 2026-11-20T12:00:00Z"))?;
+        if (1970..=9998).contains(&at.year()) {
+            Ok(Self(Timestamp::from(at)))
+        } else {
+            Err(de::Error::custom("a time is from 1970 to 9998"))
+        }
     }
 }
 
@@ -95,6 +99,13 @@ impl PartialSchema for Time {
 }
 
 impl ToSchema for Time {}
+
+/// A field that is named is something, null too.
+pub(crate) fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
 
 /// When it is so many days after `now`; `None` beyond 1 to `most` days.
 pub(crate) fn days_from(now: Timestamp, days: u16, most: u16) -> Option<Timestamp> {
@@ -126,6 +137,11 @@ mod tests {
 
     #[test]
     fn times_are_in_utc() {
+        let read: Time = serde_json::from_str(r#""2026-11-20T13:00:00+01:00""#).unwrap();
+        assert_eq!(read, Time(Timestamp::from_micros(1_795_176_000_000_000)));
+        for wrong in [r#""2026-11-20""#, r#""1969-12-31T23:59:59Z""#, "1", r#""""#] {
+            assert!(serde_json::from_str::<Time>(wrong).is_err(), "{wrong}");
+        }
         let at = Time(Timestamp::from_micros(1_795_176_000_000_000));
         assert_eq!(
             serde_json::to_string(&at).unwrap(),

@@ -53,6 +53,22 @@ enum Object {
     Invitation,
     /// An operator token.
     OperatorToken,
+    /// A master account at a compatible server.
+    MasterAccount,
+    /// A key of such an account.
+    MasterKey,
+    /// A model.
+    Model,
+    /// A model, in the query.
+    OfModel,
+    /// An alias.
+    Alias,
+    /// A price plan.
+    Plan,
+    /// A version of one that is to come.
+    Scheduled,
+    /// A tier.
+    Tier,
 }
 
 /// What is sent.
@@ -72,6 +88,16 @@ enum Body {
     Acceptance,
     Empty,
     OperatorToken,
+    MasterAccount,
+    MasterKey,
+    Weight,
+    SaleState,
+    DefaultModel,
+    Models,
+    Plan,
+    Terms,
+    FutureTerms,
+    MonthlyLimit,
 }
 
 struct Row {
@@ -305,6 +331,251 @@ const TABLE: &[Row] = &[
         204,
     ),
     row(
+        "GET /v1/admin/master-accounts",
+        For::Operators("inventory:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/admin/master-accounts",
+        For::Operators("inventory:write"),
+        Object::None,
+        Body::MasterAccount,
+        201,
+    ),
+    row(
+        "GET /v1/admin/master-accounts/{id}",
+        For::Operators("inventory:read"),
+        Object::MasterAccount,
+        Body::None,
+        200,
+    ),
+    row(
+        "PATCH /v1/admin/master-accounts/{id}",
+        For::Operators("inventory:write"),
+        Object::MasterAccount,
+        Body::Weight,
+        200,
+    ),
+    row(
+        "POST /v1/admin/master-accounts/{id}/keys",
+        For::Operators("inventory:write"),
+        Object::MasterAccount,
+        Body::MasterKey,
+        201,
+    ),
+    row(
+        "DELETE /v1/admin/master-accounts/{id}/keys/{key_id}",
+        For::Operators("inventory:write"),
+        Object::MasterKey,
+        Body::None,
+        204,
+    ),
+    row(
+        "POST /v1/admin/master-accounts/{id}/pause",
+        For::Operators("inventory:write"),
+        Object::MasterAccount,
+        Body::Empty,
+        200,
+    ),
+    row(
+        "POST /v1/admin/master-accounts/{id}/drain",
+        For::Operators("inventory:write"),
+        Object::MasterAccount,
+        Body::Empty,
+        200,
+    ),
+    row(
+        "POST /v1/admin/master-accounts/{id}/resume",
+        For::Operators("inventory:write"),
+        Object::MasterAccount,
+        Body::Empty,
+        200,
+    ),
+    row(
+        "POST /v1/admin/master-accounts/{id}/test",
+        For::Operators("inventory:write"),
+        Object::MasterAccount,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/master-accounts/{id}/prices",
+        For::Operators("inventory:read"),
+        Object::MasterAccount,
+        Body::None,
+        200,
+    ),
+    row(
+        "PUT /v1/admin/master-accounts/{id}/prices",
+        For::Operators("inventory:write"),
+        Object::MasterAccount,
+        Body::Empty,
+        200,
+    ),
+    row(
+        "GET /v1/admin/models",
+        For::Operators("inventory:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "PATCH /v1/admin/models/{id}",
+        For::Operators("inventory:write"),
+        Object::Model,
+        Body::SaleState,
+        200,
+    ),
+    row(
+        "GET /v1/admin/default-model",
+        For::Operators("inventory:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "PUT /v1/admin/default-model",
+        For::Operators("inventory:write"),
+        Object::None,
+        Body::DefaultModel,
+        200,
+    ),
+    row(
+        "GET /v1/admin/aliases",
+        For::Operators("inventory:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/aliases/{name}",
+        For::Operators("inventory:read"),
+        Object::Alias,
+        Body::None,
+        200,
+    ),
+    row(
+        "PUT /v1/admin/aliases/{name}",
+        For::Operators("inventory:write"),
+        Object::Alias,
+        Body::Models,
+        200,
+    ),
+    row(
+        "DELETE /v1/admin/aliases/{name}",
+        For::Operators("inventory:write"),
+        Object::Alias,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/admin/settings",
+        For::Operators("inventory:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/prices",
+        For::Operators("prices:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/prices/history",
+        For::Operators("prices:read"),
+        Object::OfModel,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/plans",
+        For::Operators("prices:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/admin/plans",
+        For::Operators("prices:write"),
+        Object::None,
+        Body::Plan,
+        201,
+    ),
+    row(
+        "GET /v1/admin/plans/{name}",
+        For::Operators("prices:read"),
+        Object::Plan,
+        Body::None,
+        200,
+    ),
+    row(
+        "PUT /v1/admin/plans/{name}",
+        For::Operators("prices:write"),
+        Object::Plan,
+        Body::Terms,
+        200,
+    ),
+    row(
+        "GET /v1/admin/plans/{name}/versions",
+        For::Operators("prices:read"),
+        Object::Plan,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/plans/{name}/schedule",
+        For::Operators("prices:read"),
+        Object::Plan,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/admin/plans/{name}/schedule",
+        For::Operators("prices:write"),
+        Object::Plan,
+        Body::FutureTerms,
+        201,
+    ),
+    row(
+        "DELETE /v1/admin/plans/{name}/schedule/{id}",
+        For::Operators("prices:write"),
+        Object::Scheduled,
+        Body::None,
+        204,
+    ),
+    row(
+        "GET /v1/admin/tiers",
+        For::Operators("prices:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/tiers/{name}",
+        For::Operators("prices:read"),
+        Object::Tier,
+        Body::None,
+        200,
+    ),
+    row(
+        "PUT /v1/admin/tiers/{name}",
+        For::Operators("prices:write"),
+        Object::Tier,
+        Body::MonthlyLimit,
+        200,
+    ),
+    row(
+        "DELETE /v1/admin/tiers/{name}",
+        For::Operators("prices:write"),
+        Object::Tier,
+        Body::None,
+        204,
+    ),
+    row(
         "GET /v1/auth/sessions",
         For::Logins,
         Object::None,
@@ -458,12 +729,16 @@ enum Caller {
     ExpiredToken,
 }
 
-const SCOPES: [&str; 5] = [
+const SCOPES: [&str; 9] = [
     "clients:read",
     "clients:write",
     "money:write",
     "audit:read",
     "invitations",
+    "inventory:read",
+    "inventory:write",
+    "prices:read",
+    "prices:write",
 ];
 
 const CALLERS: [Caller; 17] = [
@@ -653,11 +928,84 @@ async fn body(row: &Row, caller: Caller, world: &World, people: &People) -> Opti
             json!({"code": made["code"]})
         }
         Body::KeyChange => json!({"name": "another name"}),
+        Body::MasterAccount => json!({"key": Uuid::now_v7().to_string()}),
+        Body::MasterKey => json!({"key": Uuid::now_v7().to_string()}),
+        Body::Weight => json!({"weight": 2}),
+        Body::SaleState => json!({"state": "hidden"}),
+        Body::DefaultModel => json!({"model": null}),
+        Body::Models => json!({"models": [MODEL]}),
+        Body::Plan => json!({"name": Uuid::now_v7().to_string(), "terms": terms()}),
+        Body::Terms => json!({"terms": terms()}),
+        Body::FutureTerms => {
+            json!({"terms": terms(), "effective_from": "2099-01-01T00:00:00Z"})
+        }
+        Body::MonthlyLimit => json!({"monthly_limit": null}),
+    })
+}
+
+const MODEL: &str = "test/model";
+
+fn terms() -> Value {
+    json!({"rule": {"rule": "percent_of_list", "factor": "0.9"}})
+}
+
+/// What the administrator makes of this at a path.
+async fn made(world: &World, people: &People, method: &str, path: &str, body: Value) -> Value {
+    // So many calls a minute are allowed.
+    world.pass(1);
+    let admin = world.token(&people.admin).await;
+    let made = world.call(&admin, method, path, Some(&body)).await;
+    assert!(made.status.is_success(), "{made:?}");
+    made.json()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// The path of an object of the operator's inventory that nobody minds losing.
+async fn inventory_path(row: &Row, world: &World, people: &People, path: &str) -> Option<String> {
+    let name = Uuid::now_v7().to_string();
+    Some(match row.object {
+        Object::MasterAccount | Object::MasterKey => {
+            let new = json!({"kind": "compatible", "base_url": "http://server", "key": name});
+            let accounts = "/v1/admin/master-accounts";
+            let account = text(&made(world, people, "POST", accounts, new).await["id"]);
+            let keys = format!("{accounts}/{account}/keys");
+            let other = json!({"key": format!("{name}-2")});
+            let key = text(&made(world, people, "POST", &keys, other).await["id"]);
+            path.replace("{id}", &account).replace("{key_id}", &key)
+        }
+        Object::Model => path.replace("{id}", "test%2Fmodel"),
+        Object::OfModel => format!("{path}?model={MODEL}"),
+        Object::Alias => {
+            let alias = format!("/v1/admin/aliases/{name}");
+            made(world, people, "PUT", &alias, json!({"models": [MODEL]})).await;
+            path.replace("{name}", &name)
+        }
+        Object::Tier => {
+            let tier = format!("/v1/admin/tiers/{name}");
+            made(world, people, "PUT", &tier, json!({"monthly_limit": "5"})).await;
+            path.replace("{name}", &name)
+        }
+        Object::Plan | Object::Scheduled => {
+            let plan = json!({"name": name, "terms": terms()});
+            made(world, people, "POST", "/v1/admin/plans", plan).await;
+            let schedule = format!("/v1/admin/plans/{name}/schedule");
+            let version = json!({"terms": terms(), "effective_from": "2099-01-01T00:00:00Z"});
+            let version = made(world, people, "POST", &schedule, version).await;
+            path.replace("{name}", &name)
+                .replace("{id}", &text(&version["id"]))
+        }
+        _ => return None,
     })
 }
 
 async fn path(row: &Row, world: &World, people: &People) -> (String, String) {
     let (method, path) = row.route.split_once(' ').unwrap();
+    if let Some(path) = inventory_path(row, world, people, path).await {
+        return (method.to_owned(), path);
+    }
     let id = match row.object {
         Object::None => String::new(),
         Object::Key => world.key(&people.client).await.to_string(),
@@ -685,6 +1033,7 @@ async fn path(row: &Row, world: &World, people: &People) -> (String, String) {
                 path_within(row, &path, world, people).await,
             );
         }
+        of_inventory => unreachable!("{of_inventory:?} has a path of its own"),
     };
     (method.to_owned(), path.replace("{id}", &id))
 }
@@ -719,6 +1068,7 @@ async fn every_route_lets_in_only_whom_it_is_for() {
     assert_eq!(in_table, in_router, "each route has a row in the table");
 
     let world = World::new().await;
+    world.model(MODEL).await;
     let admin = world.somebody(Role::Admin).await;
     let expired = world.operator_token(&admin, &SCOPES).await;
     world.pass(90 * 24 * 3600);
@@ -763,6 +1113,7 @@ async fn every_route_lets_in_only_whom_it_is_for() {
                 Body::Settings => headers.push(("if-match", account_tag.as_str())),
                 Body::KeyChange => headers.push(("if-match", key_tag.as_str())),
                 Body::MemberChange => headers.push(("if-match", member_tag.as_str())),
+                _ if method == "PUT" || method == "PATCH" => headers.push(("if-match", "*")),
                 _ => {}
             }
             let answer = world.send(&method, &path, &headers, body.as_ref()).await;

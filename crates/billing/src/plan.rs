@@ -168,6 +168,17 @@ impl PriceRule {
         }
     }
 
+    /// What the client pays for a unit (`prompt`, `request`) whose list price is `list`, when serving costs the operator up to
+    /// `cost_share` of it; `None` where the rule has no price for such a unit.
+    pub fn unit_price(&self, unit: &str, list: Decimal, cost_share: Decimal) -> Option<Decimal> {
+        match (self, unit) {
+            (Self::OwnPrices { prompt, .. }, "prompt") => Some(*prompt),
+            (Self::OwnPrices { completion, .. }, "completion") => Some(*completion),
+            (Self::OwnPrices { request, .. }, "request") => Some(*request),
+            _ => list.checked_mul(self.price_share(cost_share)?),
+        }
+    }
+
     /// Whether the numbers are ones that a price can be made of.
     pub fn is_valid(&self) -> bool {
         let good = |value: &Decimal| {

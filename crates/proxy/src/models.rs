@@ -160,10 +160,9 @@ fn client_prices<'a>(
     snapshot: &'a KeySnapshot,
     entry: &CatalogEntry,
 ) -> ClientPrices<'a> {
-    let rule = rule_of(snapshot, entry);
     ClientPrices {
-        rule,
-        share: rule.price_share(cheapest_cost_share(&gateway.masters.load(), entry)),
+        rule: rule_of(snapshot, entry),
+        cost_share: cheapest_cost_share(&gateway.masters.load(), entry),
     }
 }
 
@@ -198,7 +197,7 @@ fn shown(
 /// Turns list prices into what the client pays.
 struct ClientPrices<'a> {
     rule: &'a PriceRule,
-    share: Option<Decimal>,
+    cost_share: Decimal,
 }
 
 impl ClientPrices<'_> {
@@ -238,13 +237,7 @@ impl ClientPrices<'_> {
             return Some("-1".to_owned());
         }
         let list = parse_decimal(&text).ok()?;
-        let price = match (self.rule, &*member.name) {
-            (PriceRule::OwnPrices { prompt, .. }, "prompt") => *prompt,
-            (PriceRule::OwnPrices { completion, .. }, "completion") => *completion,
-            (PriceRule::OwnPrices { request, .. }, "request") => *request,
-            (PriceRule::OwnPrices { .. }, _) => return None,
-            _ => list.checked_mul(self.share?)?,
-        };
+        let price = self.rule.unit_price(&member.name, list, self.cost_share)?;
         Some(price.normalize().to_string())
     }
 }

@@ -2,20 +2,57 @@
 
 use airouter_billing::{Timestamp, UserId};
 use airouter_store::StoreError;
-use airouter_store::audit::{Audit, AuditEntry, AuditHead, AuditRecord};
+use airouter_store::audit::{Audit, AuditEntry, AuditHead, AuditQuery, AuditRecord};
 use async_trait::async_trait;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::connection::failed;
 use crate::convert::{Column, timestamptz};
 use crate::open::PostgresStore;
+
+struct Row {
+    number: i64,
+    at: OffsetDateTime,
+    actor: String,
+    actor_id: Option<Uuid>,
+    address: Option<String>,
+    action: String,
+    subject_id: Uuid,
+    reason: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    hash: Vec<u8>,
+}
+
+impl Row {
+    fn read(self) -> Result<AuditRecord, StoreError> {
+        Ok(AuditRecord {
+            number: self.number,
+            hash: hash(&self.hash, self.number)?,
+            entry: AuditEntry {
+                actor: self.actor,
+                actor_id: self.actor_id.map(UserId::new),
+                address: self.address,
+                action: self.action,
+                subject: self.subject_id,
+                reason: self.reason,
+                before: self.before,
+                after: self.after,
+                at: Timestamp::from(self.at),
+            },
+        })
+    }
+}
 
 #[async_trait]
 impl Audit for PostgresStore {
     async fn audit_log(&self, after: i64, limit: u16) -> Result<Vec<AuditRecord>, StoreError> {
         let rows = self
             .on_pool(async |connection| {
-                sqlx::query!(
+                sqlx::query_as!(
+                    Row,
                     "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
                     FROM audit_log WHERE number > $1 ORDER BY number LIMIT $2",
                     after,
@@ -26,25 +63,35 @@ impl Audit for PostgresStore {
                 .map_err(failed)
             })
             .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(AuditRecord {
-                    number: row.number,
-                    hash: hash(&row.hash, row.number)?,
-                    entry: AuditEntry {
-                        actor: row.actor,
-                        actor_id: row.actor_id.map(UserId::new),
-                        address: row.address,
-                        action: row.action,
-                        subject: row.subject_id,
-                        reason: row.reason,
-                        before: row.before,
-                        after: row.after,
-                        at: Timestamp::from(row.at),
-                    },
-                })
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    async fn search_audit_log(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
+        let rows = self
+            .on_pool(async |connection| {
+                sqlx::query_as!(
+                    Row,
+                    "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
+                    FROM audit_log
+                    WHERE number > $1 AND ($2::uuid IS NULL OR subject_id = $2)
+                        AND ($3::text IS NULL OR action = $3 OR starts_with(action, $3 || '.'))
+                        AND ($4::text IS NULL OR actor = $4)
+                        AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)
+                    ORDER BY number LIMIT $7",
+                    query.after,
+                    query.subject,
+                    query.action,
+                    query.actor,
+                    query.from.map(timestamptz),
+                    query.until.map(timestamptz),
+                    i64::from(query.limit)
+                )
+                .fetch_all(connection)
+                .await
+                .map_err(failed)
             })
-            .collect()
+            .await?;
+        rows.into_iter().map(Row::read).collect()
     }
 
     async fn audit_head(&self) -> Result<AuditHead, StoreError> {

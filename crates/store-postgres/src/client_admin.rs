@@ -7,7 +7,7 @@ use airouter_store::audit::AuditEntry;
 use airouter_store::client_admin::{
     AccountStatus, Booked, Booking, Changed, ClientAdmin, ClientQuery, ClientRecord, ClientSettings,
 };
-use airouter_store::clients::Balance;
+use airouter_store::clients::{Balance, NewKey, NewPerson};
 use airouter_store::logins::SessionEnd;
 use async_trait::async_trait;
 use sqlx::PgConnection;
@@ -16,7 +16,7 @@ use crate::connection::failed;
 use crate::convert::{Column, LimitColumns, timestamptz};
 use crate::dedicated::{begin, finish};
 use crate::open::PostgresStore;
-use crate::{audit, booking, people};
+use crate::{audit, booking, keys, people};
 
 #[async_trait]
 impl ClientAdmin for PostgresStore {
@@ -42,6 +42,39 @@ impl ClientAdmin for PostgresStore {
             .on_pool(async |connection| clients(connection, &query, Some(account)).await)
             .await?;
         Ok(found.into_iter().next())
+    }
+
+    async fn create_client(
+        &self,
+        person: &NewPerson,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let created = match people::insert_person(&mut transaction, person).await {
+                Ok(()) => audit::append(&mut transaction, audit).await,
+                error => error,
+            };
+            finish(transaction, created).await
+        })
+        .await
+    }
+
+    async fn create_client_key(
+        &self,
+        account: AccountId,
+        key: &NewKey,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let created = match keys::insert(&mut transaction, account, None, key, audit.at).await {
+                Ok(()) => audit::append(&mut transaction, audit).await,
+                error => error,
+            };
+            finish(transaction, created).await
+        })
+        .await
     }
 
     async fn book(&self, booking: &Booking) -> Result<Booked, StoreError> {

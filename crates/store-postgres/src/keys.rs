@@ -20,6 +20,18 @@ pub(crate) async fn create(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
+    insert(&mut transaction, account, payer, key, at).await?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// As [`create`], in a transaction that the caller has begun.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    account: AccountId,
+    payer: Option<AccountId>,
+    key: &NewKey,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let (account_id, payer_id) = (account.get(), payer.unwrap_or(account).get());
     // A membership can't end before the key is there to be revoked with it.
     let is_known = sqlx::query_scalar!(
@@ -33,7 +45,7 @@ pub(crate) async fn create(
         account_id,
         payer_id
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(&mut *connection)
     .await
     .map_err(failed)?
     .is_some();
@@ -67,11 +79,10 @@ pub(crate) async fn create(
         key.expires_at.map(timestamptz),
         timestamptz(at)
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await
     .map_err(|error| insert_failed(error, "the key"))?;
-    insert_caps(&mut transaction, BudgetOwner::Key(id), &key.caps).await?;
-    transaction.commit().await.map_err(failed)
+    insert_caps(connection, BudgetOwner::Key(id), &key.caps).await
 }
 
 /// Revokes a key; it stays revoked since the first time.

@@ -38,6 +38,7 @@ mod operator_tokens;
 mod organizations;
 mod pending;
 mod people;
+mod plan_admin;
 mod plans;
 mod prices;
 mod reconciliation;
@@ -46,7 +47,9 @@ mod replicas;
 mod reports;
 mod request_rows;
 mod sale;
+mod schedule;
 mod shared_rows;
+mod tiers;
 mod verify;
 
 pub use open::{OpenError, OpenMode, PostgresStore};

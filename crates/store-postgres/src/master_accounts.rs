@@ -2,54 +2,38 @@
 
 use airouter_auth::SealedSecret;
 use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Nanos, Timestamp};
-use airouter_store::StoreError;
+use airouter_store::audit::AuditEntry;
 use airouter_store::master_accounts::{
     Agreement, CreditReading, MasterAccount, MasterAccountChange, MasterAccountKey,
     MasterAccountStatus, MasterAccounts, MostShare, NewMasterAccount, SealedKey, UpstreamKind,
     Weight,
 };
+use airouter_store::{Seen, StoreError};
 use async_trait::async_trait;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::connection::{failed, insert_failed};
 use crate::convert::{Column, timestamptz};
+use crate::dedicated::{begin, finish};
 use crate::open::PostgresStore;
 
 const ACCOUNT: &str = "the master account";
+/// In the audit log.
+const KIND: &str = "master_account";
 
 #[async_trait]
 impl MasterAccounts for PostgresStore {
     async fn add_master_account(
         &self,
         account: &NewMasterAccount,
-        at: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let id = account.id.get();
-        let kind = account.kind.name();
-        let key = account.key.sealed.as_bytes();
-        let discount = account.discount.fraction().to_string();
-        let basis = account.discount.basis().name();
-        let at = timestamptz(at);
         self.on_pool(async |connection| {
-            sqlx::query!(
-            "INSERT INTO master_accounts (id, name, kind, base_url, sealed_key, key_fingerprint, discount,
-                discount_basis, status, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7::text::numeric, $8, 'active', $9)",
-            id,
-            account.name,
-            kind,
-            account.base_url,
-            key,
-            account.key.fingerprint,
-            discount,
-            basis,
-            at
-        )
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(|error| insert_failed(error, "a master account with this key"))
+            let mut transaction = begin(connection).await?;
+            let added = add(&mut transaction, account, audit).await;
+            finish(transaction, added).await
         })
         .await
     }
@@ -61,28 +45,14 @@ impl MasterAccounts for PostgresStore {
     async fn change_master_account(
         &self,
         account: MasterAccountId,
+        seen: &Seen,
         changes: &[MasterAccountChange],
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
         self.on_pool(async |connection| {
-            let mut transaction = connection.begin().await.map_err(failed)?;
-            let id = account.get();
-            sqlx::query!(
-                "SELECT id FROM master_accounts WHERE id = $1 FOR UPDATE",
-                id
-            )
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(failed)?;
-            let mut known = all(&mut transaction)
-                .await?
-                .into_iter()
-                .find(|known| known.id == account)
-                .ok_or(StoreError::NotFound { what: ACCOUNT })?;
-            for change in changes {
-                known.apply(change);
-            }
-            write(&mut transaction, &known).await?;
-            transaction.commit().await.map_err(failed)
+            let mut transaction = begin(connection).await?;
+            let changed = change(&mut transaction, account, (seen, changes), audit).await;
+            finish(transaction, changed).await
         })
         .await
     }
@@ -91,23 +61,12 @@ impl MasterAccounts for PostgresStore {
         &self,
         account: MasterAccountId,
         key: &MasterAccountKey,
-        at: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let (account, sealed, at) = (account.get(), key.key.sealed.as_bytes(), timestamptz(at));
         self.on_pool(async |connection| {
-        let added = sqlx::query!(
-            "INSERT INTO master_account_keys (id, master_account_id, sealed_key, fingerprint, created_at)
-            SELECT $1, id, $3, $4, $5 FROM master_accounts WHERE id = $2",
-            key.id,
-            account,
-            sealed,
-            key.key.fingerprint,
-            at
-        )
-        .execute(connection)
-        .await
-        .map_err(|error| insert_failed(error, "this key"))?;
-        found(added.rows_affected(), ACCOUNT)
+            let mut transaction = begin(connection).await?;
+            let added = add_key(&mut transaction, account, key, audit).await;
+            finish(transaction, added).await
         })
         .await
     }
@@ -116,18 +75,12 @@ impl MasterAccounts for PostgresStore {
         &self,
         account: MasterAccountId,
         key: Uuid,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let account = account.get();
         self.on_pool(async |connection| {
-            let removed = sqlx::query!(
-                "DELETE FROM master_account_keys WHERE master_account_id = $1 AND id = $2",
-                account,
-                key
-            )
-            .execute(connection)
-            .await
-            .map_err(failed)?;
-            found(removed.rows_affected(), "the key")
+            let mut transaction = begin(connection).await?;
+            let removed = remove_key(&mut transaction, account, key, audit).await;
+            finish(transaction, removed).await
         })
         .await
     }
@@ -167,6 +120,121 @@ fn found(rows: u64, what: &'static str) -> Result<(), StoreError> {
         return Err(StoreError::NotFound { what });
     }
     Ok(())
+}
+
+/// One account, which nobody else changes until the transaction ends.
+async fn locked(
+    connection: &mut PgConnection,
+    account: MasterAccountId,
+) -> Result<MasterAccount, StoreError> {
+    sqlx::query!(
+        "SELECT id FROM master_accounts WHERE id = $1 FOR UPDATE",
+        account.get()
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(failed)?;
+    all(connection)
+        .await?
+        .into_iter()
+        .find(|known| known.id == account)
+        .ok_or(StoreError::NotFound { what: ACCOUNT })
+}
+
+/// Writes the entry of the audit log on a change of what `before` was.
+async fn tell(
+    connection: &mut PgConnection,
+    before: &MasterAccount,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let after = locked(connection, before.id).await?;
+    let (was, is) = (before.described(), after.described());
+    let told = audit.telling(KIND, &after.name, Some(&was), Some(&is));
+    audit::append(connection, &told).await
+}
+
+async fn add(
+    connection: &mut PgConnection,
+    account: &NewMasterAccount,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO master_accounts (id, name, kind, base_url, sealed_key, key_fingerprint, discount,
+            discount_basis, status, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7::text::numeric, $8, 'active', $9)",
+        account.id.get(),
+        account.name,
+        account.kind.name(),
+        account.base_url,
+        account.key.sealed.as_bytes(),
+        account.key.fingerprint,
+        account.discount.fraction().to_string(),
+        account.discount.basis().name(),
+        timestamptz(audit.at)
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(|error| insert_failed(error, "a master account with this key"))?;
+    let added = locked(connection, account.id).await?.described();
+    let told = audit.telling(KIND, &account.name, None, Some(&added));
+    audit::append(connection, &told).await
+}
+
+async fn change(
+    connection: &mut PgConnection,
+    account: MasterAccountId,
+    (seen, changes): (&Seen, &[MasterAccountChange]),
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = locked(connection, account).await?;
+    seen.check(Some(&before.described()))?;
+    let mut after = before.clone();
+    for change in changes {
+        after.apply(change);
+    }
+    write(connection, &after).await?;
+    tell(connection, &before, audit).await
+}
+
+async fn add_key(
+    connection: &mut PgConnection,
+    account: MasterAccountId,
+    key: &MasterAccountKey,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = locked(connection, account).await?;
+    sqlx::query!(
+        "INSERT INTO master_account_keys (id, master_account_id, sealed_key, fingerprint, created_at)
+        VALUES ($1, $2, $3, $4, $5)",
+        key.id,
+        account.get(),
+        key.key.sealed.as_bytes(),
+        key.key.fingerprint,
+        timestamptz(audit.at)
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(|error| insert_failed(error, "this key"))?;
+    tell(connection, &before, audit).await
+}
+
+async fn remove_key(
+    connection: &mut PgConnection,
+    account: MasterAccountId,
+    key: Uuid,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = locked(connection, account).await?;
+    let removed = sqlx::query!(
+        "DELETE FROM master_account_keys WHERE master_account_id = $1 AND id = $2",
+        account.get(),
+        key
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    found(removed.rows_affected(), "the key")?;
+    tell(connection, &before, audit).await
 }
 
 /// Writes everything of an account but its keys.

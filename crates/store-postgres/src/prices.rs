@@ -4,14 +4,18 @@ use std::collections::HashMap;
 
 use airouter_billing::ids::ModelPricingId;
 use airouter_billing::price_book::{OutputLimit, Pricing, RawPricing};
-use airouter_billing::{ModelPrices, Timestamp};
+use airouter_billing::{MasterAccountId, ModelPrices, Timestamp};
 use airouter_store::StoreError;
-use airouter_store::prices::{CatalogModel, ListedModel, PriceProvider, Prices};
+use airouter_store::audit::AuditEntry;
+use airouter_store::prices::{CatalogModel, ListedModel, PriceProvider, PriceVersion, Prices};
 use async_trait::async_trait;
-use sqlx::{Connection as _, PgConnection};
+use serde_json::json;
+use sqlx::PgConnection;
 
+use crate::audit;
 use crate::connection::failed;
 use crate::convert::{Column, count, counted, timestamptz};
+use crate::dedicated::{begin, finish};
 use crate::open::PostgresStore;
 
 struct PricingRow {
@@ -105,7 +109,39 @@ impl Prices for PostgresStore {
             listed.insert(model.id.as_str(), ListedColumns::new(model)?);
         }
         let provider = provider.to_string();
-        self.on_pool(async |connection| record(connection, &provider, listed, now).await)
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let recorded = record(&mut transaction, &provider, listed, now).await;
+            finish(transaction, recorded).await
+        })
+        .await
+    }
+
+    async fn set_price_table(
+        &self,
+        account: MasterAccountId,
+        models: &[ListedModel],
+        audit: &AuditEntry,
+    ) -> Result<usize, StoreError> {
+        let mut listed = HashMap::with_capacity(models.len());
+        for model in models {
+            listed.insert(model.id.as_str(), ListedColumns::new(model)?);
+        }
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let set = set_table(&mut transaction, account, listed, audit).await;
+            finish(transaction, set).await
+        })
+        .await
+    }
+
+    async fn price_history(
+        &self,
+        model: &str,
+        before: Option<ModelPricingId>,
+        limit: u16,
+    ) -> Result<Vec<PriceVersion>, StoreError> {
+        self.on_pool(async |connection| history(connection, model, before, limit).await)
             .await
     }
 
@@ -181,9 +217,8 @@ async fn record(
     mut listed: HashMap<&str, ListedColumns<'_>>,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
     sqlx::query!("LOCK TABLE model_pricing IN SHARE ROW EXCLUSIVE MODE")
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await
         .map_err(failed)?;
     let in_force = sqlx::query_as!(
@@ -193,7 +228,7 @@ async fn record(
         FROM model_pricing WHERE provider = $1 AND is_active"#,
         provider
     )
-    .fetch_all(&mut *transaction)
+    .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
     let mut retired = Vec::new();
@@ -207,10 +242,65 @@ async fn record(
     }
     let mut new: Vec<ListedColumns<'_>> = listed.into_values().collect();
     new.sort_by(|left, right| left.model.id.cmp(&right.model.id));
-    retire(&mut transaction, &retired).await?;
-    insert(&mut transaction, provider, &new, now).await?;
-    transaction.commit().await.map_err(failed)?;
+    retire(connection, &retired).await?;
+    insert(connection, provider, &new, now).await?;
     Ok(new.len())
+}
+
+async fn set_table(
+    connection: &mut PgConnection,
+    account: MasterAccountId,
+    listed: HashMap<&str, ListedColumns<'_>>,
+    audit: &AuditEntry,
+) -> Result<usize, StoreError> {
+    let models = listed.len();
+    let provider = PriceProvider::Compatible(account).to_string();
+    let new = record(connection, &provider, listed, audit.at).await?;
+    let told = AuditEntry {
+        after: Some(json!({ "models": models, "new_prices": new }).to_string()),
+        ..audit.clone()
+    };
+    audit::append(connection, &told).await?;
+    Ok(new)
+}
+
+async fn history(
+    connection: &mut PgConnection,
+    model: &str,
+    before: Option<ModelPricingId>,
+    limit: u16,
+) -> Result<Vec<PriceVersion>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT id, provider, model, pricing::text AS "pricing!", context_length, max_completion_tokens, output_limit,
+            listing::text AS "listing!", served_as::text AS served_as, in_force_from, is_active
+        FROM model_pricing WHERE model = $1 AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"#,
+        model,
+        before.map(ModelPricingId::get),
+        i64::from(limit)
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.into_iter()
+        .map(|row| {
+            let pricing = PricingRow {
+                id: row.id,
+                provider: row.provider,
+                model: row.model,
+                pricing: row.pricing,
+                context_length: row.context_length,
+                max_completion_tokens: row.max_completion_tokens,
+                output_limit: row.output_limit,
+                listing: row.listing,
+                served_as: row.served_as,
+            };
+            Ok(PriceVersion {
+                model: pricing.into_model()?,
+                in_force_from: Timestamp::from(row.in_force_from),
+                is_active: row.is_active,
+            })
+        })
+        .collect()
 }
 
 async fn retire(connection: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {

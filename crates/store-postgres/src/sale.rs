@@ -1,13 +1,17 @@
 //! What is on sale.
 
 use airouter_billing::sale::{Alias, SaleRules, SaleState};
-use airouter_store::StoreError;
-use airouter_store::sale::Sale;
+use airouter_store::audit::AuditEntry;
+use airouter_store::sale::{Sale, described_alias, described_default, described_state};
+use airouter_store::{Seen, StoreError};
 use async_trait::async_trait;
+use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
+use crate::audit;
 use crate::connection::failed;
 use crate::convert::Column;
+use crate::dedicated::{begin, finish};
 use crate::open::PostgresStore;
 
 #[async_trait]
@@ -17,75 +21,174 @@ impl Sale for PostgresStore {
             .await
     }
 
-    async fn set_sale_state(&self, model: &str, state: SaleState) -> Result<(), StoreError> {
+    async fn set_sale_state(
+        &self,
+        model: &str,
+        state: SaleState,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
         self.on_pool(async |connection| {
-            sqlx::query!(
-                "INSERT INTO models_on_sale (model, state) VALUES ($1, $2)
-                ON CONFLICT (model) DO UPDATE SET state = excluded.state",
-                model,
-                state.name()
-            )
-            .execute(connection)
-            .await
-            .map(drop)
-            .map_err(failed)
+            let mut transaction = begin(connection).await?;
+            let set = write_state(&mut transaction, model, state, audit).await;
+            finish(transaction, set).await
         })
         .await
     }
 
-    async fn set_alias(&self, alias: &Alias) -> Result<(), StoreError> {
+    async fn set_alias(
+        &self,
+        alias: &Alias,
+        seen: &Seen,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
         self.on_pool(async |connection| {
-            sqlx::query!(
-                "INSERT INTO model_aliases (alias, models) VALUES ($1, $2)
-                ON CONFLICT (alias) DO UPDATE SET models = excluded.models",
-                alias.name(),
-                alias.models()
-            )
-            .execute(connection)
-            .await
-            .map(drop)
-            .map_err(failed)
+            let mut transaction = begin(connection).await?;
+            let set = write_alias(&mut transaction, alias, seen, audit).await;
+            finish(transaction, set).await
         })
         .await
     }
 
-    async fn remove_alias(&self, name: &str) -> Result<(), StoreError> {
-        let removed = self
-            .on_pool(async |connection| {
-                sqlx::query!("DELETE FROM model_aliases WHERE alias = $1", name)
-                    .execute(connection)
-                    .await
-                    .map_err(failed)
-            })
-            .await?;
-        if removed.rows_affected() == 0 {
-            return Err(StoreError::NotFound { what: "the alias" });
-        }
-        Ok(())
-    }
-
-    async fn set_default_model(&self, model: Option<&str>) -> Result<(), StoreError> {
+    async fn remove_alias(&self, name: &str, audit: &AuditEntry) -> Result<(), StoreError> {
         self.on_pool(async |connection| {
-            let done = match model {
-                Some(model) => {
-                    sqlx::query!(
-                        "INSERT INTO sale_settings (name, value) VALUES ('default_model', $1)
-                        ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                        model
-                    )
-                    .execute(connection)
-                    .await
-                }
-                None => {
-                    sqlx::query!("DELETE FROM sale_settings WHERE name = 'default_model'")
-                        .execute(connection)
-                        .await
-                }
-            };
-            done.map(drop).map_err(failed)
+            let mut transaction = begin(connection).await?;
+            let removed = delete_alias(&mut transaction, name, audit).await;
+            finish(transaction, removed).await
         })
         .await
     }
+
+    async fn set_default_model(
+        &self,
+        model: Option<&str>,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let set = write_default(&mut transaction, model, audit).await;
+            finish(transaction, set).await
+        })
+        .await
+    }
+}
+
+async fn write_state(
+    connection: &mut PgConnection,
+    model: &str,
+    state: SaleState,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    sqlx::query!("LOCK TABLE models_on_sale IN SHARE ROW EXCLUSIVE MODE")
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let before = sqlx::query_scalar!("SELECT state FROM models_on_sale WHERE model = $1", model)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let before = before.as_deref().and_then(SaleState::from_name);
+    sqlx::query!(
+        "INSERT INTO models_on_sale (model, state) VALUES ($1, $2)
+        ON CONFLICT (model) DO UPDATE SET state = excluded.state",
+        model,
+        state.name()
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let (was, is) = (before.map(described_state), described_state(state));
+    let told = audit.telling("model", model, was.as_ref(), Some(&is));
+    audit::append(connection, &told).await
+}
+
+/// What an alias stands for now; nobody else changes any until the transaction ends.
+async fn locked_alias(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<Value>, StoreError> {
+    sqlx::query!("LOCK TABLE model_aliases IN SHARE ROW EXCLUSIVE MODE")
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let models = sqlx::query_scalar!("SELECT models FROM model_aliases WHERE alias = $1", name)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let Some(models) = models else {
+        return Ok(None);
+    };
+    Alias::new(name.to_owned(), models)
+        .map(|alias| Some(described_alias(&alias)))
+        .map_err(|_| Column::new("model_aliases", "models").corrupt(name))
+}
+
+async fn write_alias(
+    connection: &mut PgConnection,
+    alias: &Alias,
+    seen: &Seen,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = locked_alias(connection, alias.name()).await?;
+    seen.check(before.as_ref())?;
+    sqlx::query!(
+        "INSERT INTO model_aliases (alias, models) VALUES ($1, $2)
+        ON CONFLICT (alias) DO UPDATE SET models = excluded.models",
+        alias.name(),
+        alias.models()
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let is = described_alias(alias);
+    let told = audit.telling("alias", alias.name(), before.as_ref(), Some(&is));
+    audit::append(connection, &told).await
+}
+
+async fn delete_alias(
+    connection: &mut PgConnection,
+    name: &str,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = locked_alias(connection, name).await?;
+    let before = before.ok_or(StoreError::NotFound { what: "the alias" })?;
+    sqlx::query!("DELETE FROM model_aliases WHERE alias = $1", name)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let told = audit.telling("alias", name, Some(&before), None);
+    audit::append(connection, &told).await
+}
+
+async fn write_default(
+    connection: &mut PgConnection,
+    model: Option<&str>,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    sqlx::query!("LOCK TABLE sale_settings IN SHARE ROW EXCLUSIVE MODE")
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let before = sqlx::query_scalar!(
+        "DELETE FROM sale_settings WHERE name = 'default_model' RETURNING value"
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if let Some(model) = model {
+        sqlx::query!(
+            "INSERT INTO sale_settings (name, value) VALUES ('default_model', $1)",
+            model
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    }
+    let (was, is) = (
+        described_default(before.as_deref()),
+        described_default(model),
+    );
+    let told = audit.telling("setting", "default_model", Some(&was), Some(&is));
+    audit::append(connection, &told).await
 }
 
 /// All that was decided, in one snapshot.

@@ -8,6 +8,7 @@ use airouter_auth::SealedSecret;
 use airouter_billing::event::Payment;
 use airouter_billing::price_book::{OutputLimit, RawPricing};
 use airouter_billing::{ApiKeyId, Discount, DiscountBasis, MasterAccountId, Timestamp};
+use airouter_store::audit::{AuditEntry, COMMAND_LINE};
 use airouter_store::clients::Clients as _;
 use airouter_store::conformance::{START, World, new_person};
 use airouter_store::master_accounts::{
@@ -77,7 +78,8 @@ async fn decimals_keep_every_digit() {
             },
             discount: Discount::new(fraction, DiscountBasis::InReportedCost).unwrap(),
         };
-        store.add_master_account(&account, START).await.unwrap();
+        let audit = AuditEntry::new(COMMAND_LINE, "test", account.id.get(), START);
+        store.add_master_account(&account, &audit).await.unwrap();
     }
     let found: Vec<String> = store
         .master_accounts()

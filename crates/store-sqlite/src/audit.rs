@@ -2,7 +2,7 @@
 
 use airouter_billing::{Timestamp, UserId};
 use airouter_store::StoreError;
-use airouter_store::audit::{Audit, AuditEntry, AuditHead, AuditRecord};
+use airouter_store::audit::{Audit, AuditEntry, AuditHead, AuditQuery, AuditRecord};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
@@ -10,11 +10,48 @@ use crate::connection::failed;
 use crate::convert::Column;
 use crate::open::SqliteStore;
 
+struct Row {
+    number: i64,
+    at: i64,
+    actor: String,
+    actor_id: Option<Vec<u8>>,
+    address: Option<String>,
+    action: String,
+    subject_id: Vec<u8>,
+    reason: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    hash: Vec<u8>,
+}
+
+impl Row {
+    fn read(self) -> Result<AuditRecord, StoreError> {
+        let column = |name| Column::new("audit_log", name);
+        let actor_id = self.actor_id.map(|id| column("actor_id").uuid(&id));
+        Ok(AuditRecord {
+            number: self.number,
+            hash: hash(&self.hash, self.number)?,
+            entry: AuditEntry {
+                actor: self.actor,
+                actor_id: actor_id.transpose()?.map(UserId::new),
+                address: self.address,
+                action: self.action,
+                subject: column("subject_id").uuid(&self.subject_id)?,
+                reason: self.reason,
+                before: self.before,
+                after: self.after,
+                at: Timestamp::from_micros(self.at),
+            },
+        })
+    }
+}
+
 #[async_trait]
 impl Audit for SqliteStore {
     async fn audit_log(&self, after: i64, limit: u16) -> Result<Vec<AuditRecord>, StoreError> {
         let limit = i64::from(limit);
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Row,
             "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
             FROM audit_log WHERE number > $1 ORDER BY number LIMIT $2",
             after,
@@ -23,27 +60,33 @@ impl Audit for SqliteStore {
         .fetch_all(&self.readers)
         .await
         .map_err(failed)?;
-        let column = |name| Column::new("audit_log", name);
-        rows.into_iter()
-            .map(|row| {
-                let actor_id = row.actor_id.map(|id| column("actor_id").uuid(&id));
-                Ok(AuditRecord {
-                    number: row.number,
-                    hash: hash(&row.hash, row.number)?,
-                    entry: AuditEntry {
-                        actor: row.actor,
-                        actor_id: actor_id.transpose()?.map(UserId::new),
-                        address: row.address,
-                        action: row.action,
-                        subject: column("subject_id").uuid(&row.subject_id)?,
-                        reason: row.reason,
-                        before: row.before,
-                        after: row.after,
-                        at: Timestamp::from_micros(row.at),
-                    },
-                })
-            })
-            .collect()
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    async fn search_audit_log(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
+        let limit = i64::from(query.limit);
+        let from = query.from.map(Timestamp::as_micros);
+        let until = query.until.map(Timestamp::as_micros);
+        let rows = sqlx::query_as!(
+            Row,
+            "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
+            FROM audit_log
+            WHERE number > $1 AND ($2 IS NULL OR subject_id = $2)
+                AND ($3 IS NULL OR action = $3 OR substr(action, 1, length($3) + 1) = $3 || '.')
+                AND ($4 IS NULL OR actor = $4) AND ($5 IS NULL OR at >= $5) AND ($6 IS NULL OR at < $6)
+            ORDER BY number LIMIT $7",
+            query.after,
+            query.subject,
+            query.action,
+            query.actor,
+            from,
+            until,
+            limit
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
+        rows.into_iter().map(Row::read).collect()
     }
 
     async fn audit_head(&self) -> Result<AuditHead, StoreError> {

@@ -7,7 +7,7 @@ use airouter_store::audit::AuditEntry;
 use airouter_store::client_admin::{
     AccountStatus, Booked, Booking, Changed, ClientAdmin, ClientQuery, ClientRecord, ClientSettings,
 };
-use airouter_store::clients::Balance;
+use airouter_store::clients::{Balance, NewKey, NewPerson};
 use airouter_store::logins::SessionEnd;
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
@@ -15,7 +15,7 @@ use sqlx::SqliteConnection;
 use crate::connection::{begin, failed};
 use crate::convert::{Column, LimitColumns};
 use crate::open::SqliteStore;
-use crate::{audit, booking, people};
+use crate::{audit, booking, keys, people};
 
 #[async_trait]
 impl ClientAdmin for SqliteStore {
@@ -27,6 +27,31 @@ impl ClientAdmin for SqliteStore {
     async fn client(&self, account: AccountId) -> Result<Option<ClientRecord>, StoreError> {
         let mut reader = self.readers.acquire().await.map_err(failed)?;
         one(&mut reader, account).await
+    }
+
+    async fn create_client(
+        &self,
+        person: &NewPerson,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        people::insert_person(&mut transaction, person).await?;
+        audit::append(&mut transaction, audit).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn create_client_key(
+        &self,
+        account: AccountId,
+        key: &NewKey,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        keys::insert(&mut transaction, account, None, key, audit.at).await?;
+        audit::append(&mut transaction, audit).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     async fn book(&self, booking: &Booking) -> Result<Booked, StoreError> {

@@ -9,7 +9,6 @@ use airouter_billing::{
 };
 use airouter_store::StoreError;
 use airouter_store::clients::{Access, KeySnapshot, ModelAccess, NewKey};
-
 use sqlx::SqliteConnection;
 
 use crate::connection::{begin, failed, insert_failed};

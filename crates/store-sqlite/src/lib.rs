@@ -31,6 +31,7 @@ mod operator_tokens;
 mod organizations;
 mod pending;
 mod people;
+mod plan_admin;
 mod plans;
 mod prices;
 mod reconciliation;
@@ -38,7 +39,9 @@ mod refused;
 mod reports;
 mod request_rows;
 mod sale;
+mod schedule;
 mod shared_rows;
+mod tiers;
 mod verify;
 
 pub use open::{OpenError, OpenMode, SqliteStore};

@@ -2,54 +2,37 @@
 
 use airouter_auth::SealedSecret;
 use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Nanos, Timestamp};
-use airouter_store::StoreError;
+use airouter_store::audit::AuditEntry;
 use airouter_store::master_accounts::{
     Agreement, CreditReading, MasterAccount, MasterAccountChange, MasterAccountKey,
     MasterAccountStatus, MasterAccounts, MostShare, NewMasterAccount, SealedKey, UpstreamKind,
     Weight,
 };
+use airouter_store::{Seen, StoreError};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::connection::{begin, failed, insert_failed};
 use crate::convert::Column;
 use crate::open::SqliteStore;
 
 const ACCOUNT: &str = "the master account";
+/// In the audit log.
+const KIND: &str = "master_account";
 
 #[async_trait]
 impl MasterAccounts for SqliteStore {
     async fn add_master_account(
         &self,
         account: &NewMasterAccount,
-        at: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let id = account.id.get();
-        let kind = account.kind.name();
-        let key = account.key.sealed.as_bytes();
-        let discount = account.discount.fraction().to_string();
-        let basis = account.discount.basis().name();
-        let at = at.as_micros();
         let mut writer = self.writer().await?;
-        sqlx::query!(
-            "INSERT INTO master_accounts (id, name, kind, base_url, sealed_key, key_fingerprint, discount,
-                discount_basis, status, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', $9)",
-            id,
-            account.name,
-            kind,
-            account.base_url,
-            key,
-            account.key.fingerprint,
-            discount,
-            basis,
-            at
-        )
-        .execute(&mut *writer)
-        .await
-        .map(drop)
-        .map_err(|error| insert_failed(error, "a master account with this key"))
+        let mut transaction = begin(&mut writer).await?;
+        add(&mut transaction, account, audit).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     async fn master_accounts(&self) -> Result<Vec<MasterAccount>, StoreError> {
@@ -60,19 +43,13 @@ impl MasterAccounts for SqliteStore {
     async fn change_master_account(
         &self,
         account: MasterAccountId,
+        seen: &Seen,
         changes: &[MasterAccountChange],
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
-        let mut known = all(&mut transaction)
-            .await?
-            .into_iter()
-            .find(|known| known.id == account)
-            .ok_or(StoreError::NotFound { what: ACCOUNT })?;
-        for change in changes {
-            known.apply(change);
-        }
-        write(&mut transaction, &known).await?;
+        change(&mut transaction, account, (seen, changes), audit).await?;
         transaction.commit().await.map_err(failed)
     }
 
@@ -80,41 +57,24 @@ impl MasterAccounts for SqliteStore {
         &self,
         account: MasterAccountId,
         key: &MasterAccountKey,
-        at: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let (account, sealed, at) = (account.get(), key.key.sealed.as_bytes(), at.as_micros());
         let mut writer = self.writer().await?;
-        let added = sqlx::query!(
-            "INSERT INTO master_account_keys (id, master_account_id, sealed_key, fingerprint, created_at)
-            SELECT $1, id, $3, $4, $5 FROM master_accounts WHERE id = $2",
-            key.id,
-            account,
-            sealed,
-            key.key.fingerprint,
-            at
-        )
-        .execute(&mut *writer)
-        .await
-        .map_err(|error| insert_failed(error, "this key"))?;
-        found(added.rows_affected(), ACCOUNT)
+        let mut transaction = begin(&mut writer).await?;
+        add_key(&mut transaction, account, key, audit).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     async fn remove_master_account_key(
         &self,
         account: MasterAccountId,
         key: Uuid,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let account = account.get();
         let mut writer = self.writer().await?;
-        let removed = sqlx::query!(
-            "DELETE FROM master_account_keys WHERE master_account_id = $1 AND id = $2",
-            account,
-            key
-        )
-        .execute(&mut *writer)
-        .await
-        .map_err(failed)?;
-        found(removed.rows_affected(), "the key")
+        let mut transaction = begin(&mut writer).await?;
+        remove_key(&mut transaction, account, key, audit).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     async fn record_credit(
@@ -150,6 +110,123 @@ fn found(rows: u64, what: &'static str) -> Result<(), StoreError> {
         return Err(StoreError::NotFound { what });
     }
     Ok(())
+}
+
+/// One account.
+async fn one(
+    connection: &mut SqliteConnection,
+    account: MasterAccountId,
+) -> Result<MasterAccount, StoreError> {
+    all(connection)
+        .await?
+        .into_iter()
+        .find(|known| known.id == account)
+        .ok_or(StoreError::NotFound { what: ACCOUNT })
+}
+
+/// Writes the entry of the audit log on a change of what `before` was.
+async fn tell(
+    connection: &mut SqliteConnection,
+    before: &MasterAccount,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let after = one(connection, before.id).await?;
+    let (was, is) = (before.described(), after.described());
+    let told = audit.telling(KIND, &after.name, Some(&was), Some(&is));
+    audit::append(connection, &told).await
+}
+
+async fn add(
+    connection: &mut SqliteConnection,
+    account: &NewMasterAccount,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let id = account.id.get();
+    let kind = account.kind.name();
+    let key = account.key.sealed.as_bytes();
+    let discount = account.discount.fraction().to_string();
+    let basis = account.discount.basis().name();
+    let at = audit.at.as_micros();
+    sqlx::query!(
+        "INSERT INTO master_accounts (id, name, kind, base_url, sealed_key, key_fingerprint, discount,
+            discount_basis, status, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'active', $9)",
+        id,
+        account.name,
+        kind,
+        account.base_url,
+        key,
+        account.key.fingerprint,
+        discount,
+        basis,
+        at
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(|error| insert_failed(error, "a master account with this key"))?;
+    let added = one(connection, account.id).await?.described();
+    let told = audit.telling(KIND, &account.name, None, Some(&added));
+    audit::append(connection, &told).await
+}
+
+async fn change(
+    connection: &mut SqliteConnection,
+    account: MasterAccountId,
+    (seen, changes): (&Seen, &[MasterAccountChange]),
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = one(connection, account).await?;
+    seen.check(Some(&before.described()))?;
+    let mut after = before.clone();
+    for change in changes {
+        after.apply(change);
+    }
+    write(connection, &after).await?;
+    tell(connection, &before, audit).await
+}
+
+async fn add_key(
+    connection: &mut SqliteConnection,
+    account: MasterAccountId,
+    key: &MasterAccountKey,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = one(connection, account).await?;
+    let (account, sealed) = (account.get(), key.key.sealed.as_bytes());
+    let at = audit.at.as_micros();
+    sqlx::query!(
+        "INSERT INTO master_account_keys (id, master_account_id, sealed_key, fingerprint, created_at)
+        VALUES ($1, $2, $3, $4, $5)",
+        key.id,
+        account,
+        sealed,
+        key.key.fingerprint,
+        at
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(|error| insert_failed(error, "this key"))?;
+    tell(connection, &before, audit).await
+}
+
+async fn remove_key(
+    connection: &mut SqliteConnection,
+    account: MasterAccountId,
+    key: Uuid,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let before = one(connection, account).await?;
+    let account = account.get();
+    let removed = sqlx::query!(
+        "DELETE FROM master_account_keys WHERE master_account_id = $1 AND id = $2",
+        account,
+        key
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    found(removed.rows_affected(), "the key")?;
+    tell(connection, &before, audit).await
 }
 
 /// Writes everything of an account but its keys.

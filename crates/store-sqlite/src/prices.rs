@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use airouter_billing::ids::ModelPricingId;
 use airouter_billing::price_book::{OutputLimit, Pricing, RawPricing};
-use airouter_billing::{ModelPrices, Timestamp};
+use airouter_billing::{MasterAccountId, ModelPrices, Timestamp};
 use airouter_store::StoreError;
-use airouter_store::prices::{CatalogModel, ListedModel, PriceProvider, Prices};
+use airouter_store::audit::AuditEntry;
+use airouter_store::prices::{CatalogModel, ListedModel, PriceProvider, PriceVersion, Prices};
 use async_trait::async_trait;
+use serde_json::json;
 use sqlx::SqliteConnection;
 
+use crate::audit;
 use crate::connection::{begin, failed};
 use crate::convert::{Column, count, counted};
 use crate::open::SqliteStore;
@@ -107,31 +110,43 @@ impl Prices for SqliteStore {
         let provider = provider.to_string();
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
-        let in_force = sqlx::query_as!(
-            PricingRow,
-            "SELECT id, provider, model, pricing, context_length, max_completion_tokens, output_limit, listing,
-                served_as
-            FROM model_pricing WHERE provider = $1 AND is_active = 1",
-            provider
-        )
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        for row in in_force {
-            match listed.get(row.model.as_str()) {
-                Some(columns) if row.says(columns) => {
-                    listed.remove(row.model.as_str());
-                }
-                Some(_) | None => retire(&mut transaction, row.id).await?,
-            }
-        }
-        let mut new: Vec<&ListedColumns<'_>> = listed.values().collect();
-        new.sort_by(|left, right| left.model.id.cmp(&right.model.id));
-        for columns in &new {
-            insert(&mut transaction, &provider, columns, now).await?;
-        }
+        let new = record(&mut transaction, &provider, listed, now).await?;
         transaction.commit().await.map_err(failed)?;
-        Ok(new.len())
+        Ok(new)
+    }
+
+    async fn set_price_table(
+        &self,
+        account: MasterAccountId,
+        models: &[ListedModel],
+        audit: &AuditEntry,
+    ) -> Result<usize, StoreError> {
+        let mut listed = HashMap::with_capacity(models.len());
+        for model in models {
+            listed.insert(model.id.as_str(), ListedColumns::new(model)?);
+        }
+        let provider = PriceProvider::Compatible(account).to_string();
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let models = listed.len();
+        let new = record(&mut transaction, &provider, listed, audit.at).await?;
+        let told = AuditEntry {
+            after: Some(json!({ "models": models, "new_prices": new }).to_string()),
+            ..audit.clone()
+        };
+        audit::append(&mut transaction, &told).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(new)
+    }
+
+    async fn price_history(
+        &self,
+        model: &str,
+        before: Option<ModelPricingId>,
+        limit: u16,
+    ) -> Result<Vec<PriceVersion>, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        history(&mut reader, model, before, limit).await
     }
 
     async fn catalog(&self) -> Result<Vec<CatalogModel>, StoreError> {
@@ -189,6 +204,80 @@ impl Prices for SqliteStore {
         .map(|row| row.into_model().map(|model| model.prices))
         .transpose()
     }
+}
+
+async fn record(
+    connection: &mut SqliteConnection,
+    provider: &str,
+    mut listed: HashMap<&str, ListedColumns<'_>>,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let in_force = sqlx::query_as!(
+        PricingRow,
+        "SELECT id, provider, model, pricing, context_length, max_completion_tokens, output_limit, listing,
+            served_as
+        FROM model_pricing WHERE provider = $1 AND is_active = 1",
+        provider
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    for row in in_force {
+        match listed.get(row.model.as_str()) {
+            Some(columns) if row.says(columns) => {
+                listed.remove(row.model.as_str());
+            }
+            Some(_) | None => retire(connection, row.id).await?,
+        }
+    }
+    let mut new: Vec<&ListedColumns<'_>> = listed.values().collect();
+    new.sort_by(|left, right| left.model.id.cmp(&right.model.id));
+    for columns in &new {
+        insert(connection, provider, columns, now).await?;
+    }
+    Ok(new.len())
+}
+
+async fn history(
+    connection: &mut SqliteConnection,
+    model: &str,
+    before: Option<ModelPricingId>,
+    limit: u16,
+) -> Result<Vec<PriceVersion>, StoreError> {
+    let before = before.map(ModelPricingId::get);
+    let limit = i64::from(limit);
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!: i64", provider, model, pricing AS "pricing!", context_length, max_completion_tokens, output_limit,
+            listing AS "listing!", served_as AS served_as, in_force_from,
+            is_active AS "is_active!: bool"
+        FROM model_pricing WHERE model = $1 AND ($2 IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"#,
+        model,
+        before,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.into_iter()
+        .map(|row| {
+            let pricing = PricingRow {
+                id: row.id,
+                provider: row.provider,
+                model: row.model,
+                pricing: row.pricing,
+                context_length: row.context_length,
+                max_completion_tokens: row.max_completion_tokens,
+                output_limit: row.output_limit,
+                listing: row.listing,
+                served_as: row.served_as,
+            };
+            Ok(PriceVersion {
+                model: pricing.into_model()?,
+                in_force_from: Timestamp::from_micros(row.in_force_from),
+                is_active: row.is_active,
+            })
+        })
+        .collect()
 }
 
 async fn retire(connection: &mut SqliteConnection, id: i64) -> Result<(), StoreError> {

@@ -1,12 +1,30 @@
 //! The audit log: who did what to what. An entry is written in the transaction of the change that it tells of, and its hash
 //! covers all entries before it.
 
-use airouter_auth::{ChainHash, chain_hash};
+use airouter_auth::{ChainHash, chain_hash, sha256};
 use airouter_billing::{Timestamp, UserId};
 use async_trait::async_trait;
-use uuid::Uuid;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+use uuid::{Builder, Uuid};
 
 use crate::error::StoreError;
+
+/// Who does what the command line does.
+pub const COMMAND_LINE: &str = "command line";
+
+/// Stands for something that has a name and no id: always the same for a kind (`plan`) and a name.
+pub fn named(kind: &str, name: &str) -> Uuid {
+    let hash = sha256(format!("{kind}:{name}").as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// A time as entries tell it: RFC 3339 in UTC.
+pub fn told_time(at: Timestamp) -> Option<String> {
+    at.to_utc()?.format(&Rfc3339).ok()
+}
 
 /// What was done, to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +60,25 @@ pub struct AuditRecord {
     pub hash: ChainHash,
 }
 
+/// Which entries, and how many at most.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    /// Only those after the one with this number.
+    pub after: i64,
+    /// Only this action; of `client` all that begin with `client.`.
+    pub action: Option<String>,
+    /// Only what was done to this.
+    pub subject: Option<Uuid>,
+    /// Only what this one did.
+    pub actor: Option<String>,
+    /// Only from then on.
+    pub from: Option<Timestamp>,
+    /// Only before then.
+    pub until: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u16,
+}
+
 /// Where the log ends, as it is kept beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditHead {
@@ -52,6 +89,46 @@ pub struct AuditHead {
 }
 
 impl AuditEntry {
+    /// What somebody without a login does.
+    pub fn new(actor: &str, action: &str, subject: Uuid, at: Timestamp) -> Self {
+        Self {
+            actor: actor.to_owned(),
+            actor_id: None,
+            address: None,
+            action: action.to_owned(),
+            subject,
+            reason: None,
+            before: None,
+            after: None,
+            at,
+        }
+    }
+
+    /// The entry with the object `name` of this kind as it was and as it is: of both only the members that differ.
+    #[must_use]
+    pub fn telling(
+        &self,
+        kind: &str,
+        name: &str,
+        before: Option<&Value>,
+        after: Option<&Value>,
+    ) -> Self {
+        let told = |object: Option<&Value>, other: Option<&Value>| {
+            let members = object?.as_object()?.iter();
+            let mut told: serde_json::Map<String, Value> = members
+                .filter(|(member, value)| other.and_then(|other| other.get(member)) != Some(*value))
+                .map(|(member, value)| (member.clone(), value.clone()))
+                .collect();
+            told.entry(kind).or_insert_with(|| json!(name));
+            Some(Value::Object(told).to_string())
+        };
+        Self {
+            before: told(before, after),
+            after: told(after, before),
+            ..self.clone()
+        }
+    }
+
     /// The entry with one value as it was and as it is.
     #[must_use]
     pub fn of_change(&self, name: &str, before: &str, after: &str) -> Self {
@@ -139,6 +216,40 @@ pub trait Audit: Send + Sync + 'static {
     /// At most `limit` entries after the one with number `after`, in their order.
     async fn audit_log(&self, after: i64, limit: u16) -> Result<Vec<AuditRecord>, StoreError>;
 
+    /// Entries that a query is for, in their order.
+    async fn search_audit_log(&self, query: &AuditQuery) -> Result<Vec<AuditRecord>, StoreError>;
+
     /// Where the log ends.
     async fn audit_head(&self) -> Result<AuditHead, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_name_is_always_the_same_subject() {
+        assert_eq!(named("plan", "school"), named("plan", "school"));
+        assert_ne!(named("plan", "school"), named("tier", "school"));
+        assert_ne!(named("plan", "school"), named("plan", "schools"));
+    }
+
+    #[test]
+    fn a_change_tells_what_differs() {
+        let entry = AuditEntry::new(
+            COMMAND_LINE,
+            "alias.set",
+            named("alias", "fast"),
+            Timestamp::default(),
+        );
+        let (before, after) = (json!({"a": 1, "b": 2}), json!({"a": 1, "b": 3}));
+        let read =
+            |text: Option<String>| -> Value { serde_json::from_str(&text.unwrap()).unwrap() };
+        let told = entry.telling("alias", "fast", Some(&before), Some(&after));
+        assert_eq!(read(told.before), json!({"alias": "fast", "b": 2}));
+        assert_eq!(read(told.after), json!({"alias": "fast", "b": 3}));
+        let added = entry.telling("alias", "fast", None, Some(&after));
+        assert_eq!(added.before, None);
+        assert_eq!(read(added.after), json!({"alias": "fast", "a": 1, "b": 3}));
+    }
 }

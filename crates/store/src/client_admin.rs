@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditEntry;
-use crate::clients::{Balance, RequestLimits};
+use crate::clients::{Balance, NewKey, NewPerson, RequestLimits};
 use crate::error::StoreError;
 use crate::ledger::Adjustment;
 
@@ -147,6 +147,18 @@ pub trait ClientAdmin: Send + Sync + 'static {
 
     /// One account.
     async fn client(&self, account: AccountId) -> Result<Option<ClientRecord>, StoreError>;
+
+    /// Creates a person with an account. [`StoreError::Exists`] when the e-mail address is taken.
+    async fn create_client(&self, person: &NewPerson, audit: &AuditEntry)
+    -> Result<(), StoreError>;
+
+    /// Creates a key that belongs to an account and spends from it, at the time of the entry.
+    async fn create_client_key(
+        &self,
+        account: AccountId,
+        key: &NewKey,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
 
     /// Books a credit or a debit, once for an idempotency key.
     async fn book(&self, booking: &Booking) -> Result<Booked, StoreError>;

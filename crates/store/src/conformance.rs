@@ -15,6 +15,7 @@ mod commits;
 mod corrections;
 mod free_quota;
 mod idempotency;
+mod inventory;
 mod invitations;
 mod key_admin;
 mod leases;
@@ -37,6 +38,7 @@ pub use commits::*;
 pub use corrections::*;
 pub use free_quota::*;
 pub use idempotency::*;
+pub use inventory::*;
 pub use invitations::*;
 pub use key_admin::*;
 pub use leases::*;
@@ -160,6 +162,15 @@ macro_rules! conformance_tests {
             what_is_on_sale_is_kept_and_told
             a_plan_gets_versions_and_accounts
             a_generation_has_the_name_that_the_client_used
+            changes_of_master_accounts_are_audited
+            a_master_account_is_changed_as_it_was_seen
+            what_is_on_sale_is_audited_and_changed_as_seen
+            a_plan_is_changed_as_it_was_seen
+            a_scheduled_version_comes_in_its_time
+            a_tier_is_changed_as_it_was_seen
+            prices_have_a_history
+            what_the_operator_makes_is_audited
+            the_audit_log_is_searched
             booked_requests_are_told_once
             requests_of_a_span_are_those_that_ran_in_it
             a_day_is_compared_by_one

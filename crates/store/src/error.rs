@@ -37,6 +37,15 @@ pub enum StoreError {
         /// What exists.
         what: &'static str,
     },
+    /// It is not any more what the author of the change has seen.
+    #[error("it was changed meanwhile")]
+    ChangedMeanwhile,
+    /// It can't go: something has it.
+    #[error("{what} is in use")]
+    InUse {
+        /// What is used.
+        what: &'static str,
+    },
     /// Sums that do not fit.
     #[error("an amount is out of range")]
     OutOfRange,

@@ -25,8 +25,11 @@ pub mod prices;
 pub mod reconciliation;
 pub mod reports;
 pub mod sale;
+pub mod schedule;
+pub mod seen;
 pub mod settlements;
 pub mod shared_texts;
+pub mod tiers;
 pub mod verification;
 
 pub use audit::Audit;
@@ -48,7 +51,10 @@ pub use prices::Prices;
 pub use reconciliation::Reconciliation;
 pub use reports::Reports;
 pub use sale::Sale;
+pub use schedule::Schedule;
+pub use seen::Seen;
 pub use settlements::Settlements;
+pub use tiers::Tiers;
 
 /// A database with everything in it.
 pub trait Store:
@@ -70,7 +76,9 @@ pub trait Store:
     + Reconciliation
     + Reports
     + Sale
+    + Schedule
     + Settlements
+    + Tiers
 {
 }
 
@@ -93,6 +101,8 @@ impl<T> Store for T where
         + Reconciliation
         + Reports
         + Sale
+        + Schedule
         + Settlements
+        + Tiers
 {
 }

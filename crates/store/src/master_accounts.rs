@@ -3,9 +3,13 @@
 use airouter_auth::SealedSecret;
 use airouter_billing::{Discount, MasterAccountId, Nanos, Timestamp};
 use async_trait::async_trait;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::audit::{AuditEntry, told_time};
 use crate::error::StoreError;
+use crate::seen::Seen;
 
 /// What an upstream speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,6 +131,19 @@ pub struct SealedKey {
     pub fingerprint: String,
 }
 
+/// In place of a fingerprint, before the account's id, at an upstream that wants no key.
+pub const NO_KEY: &str = "no key";
+
+impl SealedKey {
+    /// Enough of the fingerprint to name the key.
+    pub fn short_fingerprint(&self) -> &str {
+        if self.fingerprint.starts_with(NO_KEY) {
+            return NO_KEY;
+        }
+        self.fingerprint.get(..12).unwrap_or(&self.fingerprint)
+    }
+}
+
 /// An inference key of a master account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterAccountKey {
@@ -193,6 +210,31 @@ pub struct MasterAccount {
 }
 
 impl MasterAccount {
+    /// What the operator set of it, for the audit log and to see whether it was changed. Keys by their fingerprints.
+    pub fn described(&self) -> Value {
+        let keys: Vec<_> = self
+            .keys
+            .iter()
+            .map(|key| key.key.short_fingerprint())
+            .collect();
+        let management = self.management_key.as_ref();
+        let percent = self.discount.fraction() * Decimal::ONE_HUNDRED;
+        json!({
+            "name": self.name,
+            "kind": self.kind.name(),
+            "base_url": self.base_url,
+            "keys": keys,
+            "management_key": management.map(SealedKey::short_fingerprint),
+            "discount_percent": percent.normalize().to_string(),
+            "discount_basis": self.discount.basis().name(),
+            "weight": self.weight.get(),
+            "most_share_percent": self.most_share.map(MostShare::get),
+            "agreement": self.agreement.reference,
+            "agreement_ends_at": self.agreement.ends_at.and_then(told_time),
+            "status": self.status.name(),
+        })
+    }
+
     /// Makes a change, for an adapter that writes all of it.
     pub fn apply(&mut self, change: &MasterAccountChange) {
         match change {
@@ -246,33 +288,37 @@ pub enum MasterAccountChange {
     ManagementKey(Option<SealedKey>),
 }
 
-/// Master accounts. Whatever changes is told in the change log, but for what upstreams say of credit.
+/// Master accounts. Whatever changes is told in the change log, but for what upstreams say of credit; every change writes its
+/// entry of the audit log in its own transaction, with what it was and what it is.
 #[async_trait]
 pub trait MasterAccounts: Send + Sync + 'static {
-    /// Adds one. [`StoreError::Exists`] when its key is known already, of whichever account.
+    /// Adds one, at the time of the entry. [`StoreError::Exists`] when its key is known already, of whichever account.
     async fn add_master_account(
         &self,
         account: &NewMasterAccount,
-        at: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError>;
 
     /// All, in the order in which they were added.
     async fn master_accounts(&self) -> Result<Vec<MasterAccount>, StoreError>;
 
-    /// Makes all of these changes or none. [`StoreError::NotFound`] when there is no such account.
+    /// Makes all of these changes or none, to what was [`described`](MasterAccount::described) so. [`StoreError::NotFound`]
+    /// when there is no such account, [`StoreError::ChangedMeanwhile`] when it is another one now.
     async fn change_master_account(
         &self,
         account: MasterAccountId,
+        seen: &Seen,
         changes: &[MasterAccountChange],
+        audit: &AuditEntry,
     ) -> Result<(), StoreError>;
 
-    /// Adds a key. [`StoreError::Exists`] when it is known already, [`StoreError::NotFound`] when there is no such
-    /// account.
+    /// Adds a key, at the time of the entry. [`StoreError::Exists`] when it is known already, [`StoreError::NotFound`] when
+    /// there is no such account.
     async fn add_master_account_key(
         &self,
         account: MasterAccountId,
         key: &MasterAccountKey,
-        at: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError>;
 
     /// Removes a key of an account. [`StoreError::NotFound`] when it has no such key.
@@ -280,6 +326,7 @@ pub trait MasterAccounts: Send + Sync + 'static {
         &self,
         account: MasterAccountId,
         key: Uuid,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError>;
 
     /// Keeps what the upstream says of an account's credit, unless something later is known.

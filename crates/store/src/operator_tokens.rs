@@ -28,16 +28,28 @@ pub enum Scope {
     AuditRead,
     /// Read, make and revoke invitations.
     Invitations,
+    /// Read master accounts, models, aliases and settings.
+    InventoryRead,
+    /// Change master accounts, models and aliases.
+    InventoryWrite,
+    /// Read prices, plans and tiers.
+    PricesRead,
+    /// Change plans and tiers.
+    PricesWrite,
 }
 
 impl Scope {
     /// Every one.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::ClientsRead,
         Self::ClientsWrite,
         Self::MoneyWrite,
         Self::AuditRead,
         Self::Invitations,
+        Self::InventoryRead,
+        Self::InventoryWrite,
+        Self::PricesRead,
+        Self::PricesWrite,
     ];
 
     /// The name in the database and the API.
@@ -48,6 +60,10 @@ impl Scope {
             Self::MoneyWrite => "money:write",
             Self::AuditRead => "audit:read",
             Self::Invitations => "invitations",
+            Self::InventoryRead => "inventory:read",
+            Self::InventoryWrite => "inventory:write",
+            Self::PricesRead => "prices:read",
+            Self::PricesWrite => "prices:write",
         }
     }
 

@@ -8,6 +8,7 @@ use airouter_billing::{MasterAccountId, ModelPrices, Timestamp};
 use async_trait::async_trait;
 use serde_json::json;
 
+use crate::audit::AuditEntry;
 use crate::error::StoreError;
 
 /// Whose prices they are.
@@ -103,6 +104,17 @@ pub struct CatalogModel {
     pub served_as: Option<ServedAs>,
 }
 
+/// A version of a model's prices.
+#[derive(Clone, Debug)]
+pub struct PriceVersion {
+    /// The prices.
+    pub model: CatalogModel,
+    /// From when on they are in force.
+    pub in_force_from: Timestamp,
+    /// Whether they are sold by now.
+    pub is_active: bool,
+}
+
 /// The price book.
 #[async_trait]
 pub trait Prices: Send + Sync + 'static {
@@ -114,6 +126,23 @@ pub trait Prices: Send + Sync + 'static {
         models: &[ListedModel],
         now: Timestamp,
     ) -> Result<usize, StoreError>;
+
+    /// Puts the price table of an account at a compatible server in force, at the time of the entry of the audit log, which is
+    /// written with it. Returns how many versions were written.
+    async fn set_price_table(
+        &self,
+        account: MasterAccountId,
+        models: &[ListedModel],
+        audit: &AuditEntry,
+    ) -> Result<usize, StoreError>;
+
+    /// At most `limit` versions of a model's prices, of whichever provider, the last one first, of those before `before`.
+    async fn price_history(
+        &self,
+        model: &str,
+        before: Option<airouter_billing::ids::ModelPricingId>,
+        limit: u16,
+    ) -> Result<Vec<PriceVersion>, StoreError>;
 
     /// All active models with the prices in force, by id; of one id OpenRouter's last.
     async fn catalog(&self) -> Result<Vec<CatalogModel>, StoreError>;

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
+use crate::commands::audited;
 use crate::config::Config;
 use crate::{database, output};
 
@@ -45,8 +46,9 @@ pub(super) async fn run(command: AccountsCommand, config: &Config) -> anyhow::Re
     let AccountsCommand::SetPlan { whose, plan } = command;
     let store = database::open(&config.storage, database::OpenMode::Tool).await?;
     let account = account(&*store, &whose).await?;
+    let audit = audited("client.change", account.get());
     store
-        .set_plan(account, &plan)
+        .set_plan(account, &plan, &audit)
         .await
         .with_context(|| format!("the plan '{plan}' can't be given"))?;
     output::result(&format!("PLAN={plan}"))?;

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use airouter_billing::model_id::RequestedModel;
-use airouter_billing::sale::{Alias, SaleState};
-use airouter_store::Store;
-use anyhow::{Context as _, bail};
+use airouter_api::inventory::sale::check_alias;
+use airouter_billing::sale::Alias;
+use airouter_store::Seen;
+use airouter_store::audit::named;
+use anyhow::Context as _;
 use clap::Subcommand;
 
+use crate::commands::audited;
 use crate::commands::models::model;
 use crate::config::Config;
 use crate::{database, output};
@@ -51,13 +53,19 @@ pub(super) async fn run(command: AliasesCommand, config: &Config) -> anyhow::Res
         }
         AliasesCommand::Set { alias, models } => {
             let alias = Alias::new(alias, models)?;
-            check_models(&*store, &alias).await?;
-            store.set_alias(&alias).await?;
+            for model in check_alias(&*store, &alias).await? {
+                output::remark(&format!(
+                    "'{model}' is disabled: it is left out until it is not"
+                ));
+            }
+            let audit = audited("alias.set", named("alias", alias.name()));
+            store.set_alias(&alias, &Seen::Whatever, &audit).await?;
             output::result(&line(&alias))?;
         }
         AliasesCommand::Remove { alias } => {
+            let audit = audited("alias.remove", named("alias", &alias));
             store
-                .remove_alias(&alias)
+                .remove_alias(&alias, &audit)
                 .await
                 .with_context(|| format!("'{alias}' can't be removed"))?;
         }
@@ -67,21 +75,4 @@ pub(super) async fn run(command: AliasesCommand, config: &Config) -> anyhow::Res
 
 fn line(alias: &Alias) -> String {
     format!("{} -> {}", alias.name(), alias.models().join(", "))
-}
-
-/// Every model must be there now, with at most one routing modifier: a slip of the pen would only show when a client asks.
-async fn check_models(store: &dyn Store, alias: &Alias) -> anyhow::Result<()> {
-    let (rules, catalog) = (store.sale_rules().await?, store.catalog().await?);
-    for model in alias.models() {
-        let is_listed = |id: &str| catalog.iter().any(|entry| entry.prices.id == id);
-        let Some(found) = RequestedModel::resolve(model, is_listed) else {
-            bail!("the price book has no model '{model}'");
-        };
-        if rules.state_of(found.priced_as) == SaleState::Disabled {
-            output::remark(&format!(
-                "'{model}' is disabled: it is left out until it is not"
-            ));
-        }
-    }
-    Ok(())
 }

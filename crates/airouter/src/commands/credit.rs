@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use airouter_api::recall;
-use airouter_billing::Nanos;
 use airouter_billing::event::Payment;
 use airouter_billing::money::MoneyError;
-use airouter_proxy::clock::Clock as _;
+use airouter_billing::{AccountId, Nanos};
+use airouter_store::Store;
+use airouter_store::audit::{AuditEntry, COMMAND_LINE};
+use airouter_store::client_admin::{Booked, Booking};
 use airouter_store::ledger::Adjustment;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::clock::SystemClock;
+use crate::commands::audited;
 use crate::config::Config;
 use crate::{database, output};
 
@@ -52,18 +54,42 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     if arguments.amount.is_negative() {
         recall::recall(&*store, person.account, -arguments.amount).await?;
     }
-    let balance = store
-        .adjust(&Adjustment {
-            account: person.account,
-            amount: arguments.amount,
-            reason: arguments.reason,
-            actor: "command line".to_owned(),
-            at: SystemClock.now(),
-        })
-        .await
-        .context("nothing was booked")?;
-    output::result(&format!("BALANCE_USD={}", balance.balance))?;
+    let balance = book(&*store, person.account, arguments.amount, arguments.reason).await?;
+    output::result(&format!("BALANCE_USD={balance}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Books a credit or a debit of the command line's, with its entry of the audit log; the balance after it.
+pub(super) async fn book(
+    store: &dyn Store,
+    account: AccountId,
+    amount: Nanos,
+    reason: String,
+) -> anyhow::Result<Nanos> {
+    let action = if amount.is_negative() {
+        "client.debit"
+    } else {
+        "client.credit"
+    };
+    let audit = AuditEntry {
+        reason: Some(reason.clone()),
+        ..audited(action, account.get())
+    };
+    let booking = Booking {
+        adjustment: Adjustment {
+            account,
+            amount,
+            reason,
+            actor: COMMAND_LINE.to_owned(),
+            at: audit.at,
+        },
+        audit,
+        idempotency: None,
+    };
+    match store.book(&booking).await.context("nothing was booked")? {
+        Booked::Yes(booked) => Ok(booked.balance),
+        Booked::OtherRequest | Booked::Running => bail!("nothing was booked"),
+    }
 }
 
 fn amount(text: &str) -> Result<Nanos, String> {

@@ -126,7 +126,7 @@ async fn create_client(
         locale: None,
         utm_source: None,
     };
-    let person = accounts::create_person(store, request, at).await?;
+    let person = accounts::create_person(store, request, "demo", at).await?;
     let credit = Adjustment {
         account: person.account,
         amount: Nanos::from_usd(CREDIT_USD)?,

@@ -6,25 +6,23 @@ mod prices;
 
 use std::process::ExitCode;
 
-use airouter_auth::EncryptionKeys;
-use airouter_billing::{Discount, DiscountBasis, MasterAccountId};
-use airouter_proxy::clock::Clock as _;
-use airouter_store::master_accounts::{
-    Agreement, MasterAccount, MasterAccountChange, MasterAccountStatus, NewMasterAccount,
-    UpstreamKind,
+use airouter_api::inventory::InventoryError;
+use airouter_api::inventory::master_accounts::{
+    AccountChanges, AccountToAdd, DiscountWish, MasterDesk,
 };
-use airouter_store::{Store, StoreError};
+use airouter_api::upstreams::Upstreams as _;
+use airouter_billing::MasterAccountId;
+use airouter_proxy::clock::Clock as _;
+use airouter_store::master_accounts::{MasterAccount, MasterAccountKey, MasterAccountStatus};
+use airouter_store::{Seen, Store, StoreError};
 use anyhow::{Context as _, bail};
 use rust_decimal::Decimal;
-use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
-use super::Context;
+use super::{Context, audited};
 use crate::clock::SystemClock;
-use crate::config::Config;
-use crate::master_accounts::{self, OpenedMasterAccount};
-use crate::masters::control_client;
-use crate::{database, output, secret_files};
+use crate::upstreams::{MasterBoard, OperatorUpstreams};
+use crate::{database, master_accounts, output, secret_files};
 
 pub(super) use arguments::Command;
 use arguments::{Add, AddKey, ManagementKey, Named, RemoveKey, Set};
@@ -42,7 +40,6 @@ Examples:
   airouter master-accounts add --kind=compatible --name=spare --base-url=https://llm.example.com/v1 --key-file=./key
   airouter master-accounts prices spare --file=./prices.json";
 
-const BELOW_PAR: DiscountBasis = DiscountBasis::CreditsBoughtBelowPar;
 /// Fewer digits would name a key by chance.
 const SHORTEST_FINGERPRINT: usize = 8;
 
@@ -50,10 +47,14 @@ const SHORTEST_FINGERPRINT: usize = 8;
 pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
     let config = &context.config;
     let store = database::open(&config.storage, database::OpenMode::Tool).await?;
+    let upstreams = OperatorUpstreams {
+        encryption: secret_files::encryption_keys(config)?,
+        upstream: config.upstream.clone(),
+        board: MasterBoard::default(),
+    };
     let tool = Tool {
         store: &*store,
-        encryption: secret_files::encryption_keys(config)?,
-        config,
+        upstreams: &upstreams,
     };
     match command {
         Command::List(arguments) => {
@@ -78,11 +79,17 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<E
 
 struct Tool<'a> {
     store: &'a dyn Store,
-    encryption: EncryptionKeys,
-    config: &'a Config,
+    upstreams: &'a OperatorUpstreams,
 }
 
 impl Tool<'_> {
+    fn desk(&self) -> MasterDesk<'_> {
+        MasterDesk {
+            store: self.store,
+            upstreams: self.upstreams,
+        }
+    }
+
     /// The account of this name or id.
     async fn find(&self, named: &str) -> anyhow::Result<MasterAccount> {
         let accounts = self.store.master_accounts().await?;
@@ -100,57 +107,24 @@ impl Tool<'_> {
         }
     }
 
-    /// A name that no other account has.
-    async fn check_name(&self, name: &str, own: Option<MasterAccountId>) -> anyhow::Result<()> {
-        let accounts = self.store.master_accounts().await?;
-        let is_taken = |account: &MasterAccount| account.name == name && Some(account.id) != own;
-        if accounts.iter().any(is_taken) {
-            bail!("there is a master account {name} already");
-        }
-        Ok(())
-    }
-
     async fn add(&self, arguments: Add) -> anyhow::Result<()> {
-        let upstream = &self.config.upstream;
-        let name = match arguments.name {
-            Some(name) => name,
-            None => {
-                let accounts = self.store.master_accounts().await?;
-                let taken: Vec<_> = accounts.into_iter().map(|account| account.name).collect();
-                master_accounts::free_name(&taken)
-            }
-        };
-        self.check_name(&name, None).await?;
-        let kind = arguments.kind.of_store();
-        let default = match kind {
-            UpstreamKind::OpenRouter => upstream.discount_or_default(),
-            UpstreamKind::Compatible => Discount::new(Decimal::ZERO, BELOW_PAR).ok(),
-        };
-        let default = default.context("the default discount is no discount")?;
-        let discount = discount(default, arguments.discount, arguments.basis)?;
-        let base_url = arguments
-            .base_url
-            .unwrap_or_else(|| upstream.base_url.clone());
-        control_client(&base_url, upstream)?;
         let id = MasterAccountId::new(Uuid::now_v7());
         let key = if arguments.no_key {
-            master_accounts::seal_no_key(&self.encryption, id)?
+            None
         } else {
-            let key = arguments.key.read()?;
-            master_accounts::seal_key(&self.encryption, id, id.get(), &key)?.key
+            Some(arguments.key.read()?)
         };
-        let account = NewMasterAccount {
+        let wanted = AccountToAdd {
             id,
-            name,
-            kind,
-            base_url,
+            name: arguments.name,
+            kind: arguments.kind.of_store(),
+            base_url: arguments.base_url,
+            discount: discount(arguments.discount, arguments.basis),
             key,
-            discount,
         };
-        self.store
-            .add_master_account(&account, SystemClock.now())
-            .await
-            .context("nothing was added")?;
+        let audit = audited("master_account.add", id.get());
+        let account = self.desk().add(wanted, &audit).await;
+        let account = account.context("nothing was added")?;
         output::result(&format!("MASTER_ACCOUNT={}", account.name))?;
         output::result(&format!("ID={id}"))?;
         Ok(())
@@ -158,84 +132,56 @@ impl Tool<'_> {
 
     async fn set(&self, arguments: Set) -> anyhow::Result<()> {
         let account = self.find(&arguments.named.account).await?;
-        let mut changes = Vec::new();
-        if let Some(name) = arguments.name {
-            self.check_name(&name, Some(account.id)).await?;
-            changes.push(MasterAccountChange::Name(name));
-        }
-        if let Some(base_url) = arguments.base_url {
-            control_client(&base_url, &self.config.upstream)?;
-            changes.push(MasterAccountChange::BaseUrl(base_url));
-        }
-        if arguments.discount.is_some() || arguments.basis.is_some() {
-            let discount = discount(account.discount, arguments.discount, arguments.basis)?;
-            changes.push(MasterAccountChange::Discount(discount));
-        }
-        changes.extend(arguments.weight.map(MasterAccountChange::Weight));
-        if let Some(most_share) = arguments.most_share {
-            changes.push(MasterAccountChange::MostShare(most_share.0));
-        }
-        if arguments.agreement.is_some() || arguments.agreement_ends.is_some() {
-            let old = &account.agreement;
-            changes.push(MasterAccountChange::Agreement(Agreement {
-                reference: arguments
-                    .agreement
-                    .map_or_else(|| old.reference.clone(), |agreement| agreement.0),
-                ends_at: arguments.agreement_ends.map_or(old.ends_at, |ends| ends.0),
-            }));
-        }
-        match arguments.management.wish()? {
-            ManagementKey::AsItIs => {}
-            ManagementKey::None => changes.push(MasterAccountChange::ManagementKey(None)),
-            ManagementKey::Key(_) if account.kind == UpstreamKind::Compatible => {
-                bail!("a compatible server has no credit to follow, and no management key");
-            }
-            ManagementKey::Key(key) => {
-                let key = master_accounts::seal_management_key(&self.encryption, account.id, &key)?;
-                changes.push(MasterAccountChange::ManagementKey(Some(key)));
-            }
-        }
-        if changes.is_empty() {
+        let management_key = match arguments.management.wish()? {
+            ManagementKey::AsItIs => None,
+            ManagementKey::None => Some(None),
+            ManagementKey::Key(key) => Some(Some(key)),
+        };
+        let wanted = AccountChanges {
+            name: arguments.name,
+            base_url: arguments.base_url,
+            discount: discount(arguments.discount, arguments.basis),
+            weight: arguments.weight,
+            most_share: arguments.most_share.map(|share| share.0),
+            agreement: arguments.agreement.map(|agreement| agreement.0),
+            agreement_ends_at: arguments.agreement_ends.map(|ends| ends.0),
+            management_key,
+        };
+        if wanted.is_empty() {
             bail!("nothing to set: see airouter master-accounts set --help");
         }
-        self.remark_on_environment(&account);
-        self.store
-            .change_master_account(account.id, &changes)
-            .await
-            .context("nothing was changed")?;
-        Ok(())
-    }
-
-    /// The environment has the last word about its own keys.
-    fn remark_on_environment(&self, account: &MasterAccount) {
-        let upstream = &self.config.upstream;
-        if master_accounts::is_in_environment(account, upstream) {
+        // The environment has the last word about its own keys.
+        if self.upstreams.is_in_environment(&account) {
             output::remark(
                 "its key is in OPENROUTER_MASTER_KEYS: OPENROUTER_BASE_URL, and OPENROUTER_DISCOUNT_PERCENT where it is \
                  set, prevail over what is stored",
             );
         }
+        let audit = audited("master_account.change", account.id.get());
+        let desk = self.desk();
+        let changed = desk.change(&account, wanted, &Seen::Whatever, &audit).await;
+        changed.context("nothing was changed")
     }
 
     async fn set_status(&self, named: Named, status: MasterAccountStatus) -> anyhow::Result<()> {
         let account = self.find(&named.account).await?;
-        let change = MasterAccountChange::Status(status);
-        self.store
-            .change_master_account(account.id, &[change])
-            .await?;
+        let action = match status {
+            MasterAccountStatus::Active => "master_account.resume",
+            MasterAccountStatus::Draining => "master_account.drain",
+            MasterAccountStatus::Paused => "master_account.pause",
+        };
+        let audit = audited(action, account.id.get());
+        self.desk().set_status(account.id, status, &audit).await?;
         Ok(())
     }
 
     async fn add_key(&self, arguments: AddKey) -> anyhow::Result<()> {
         let account = self.find(&arguments.named.account).await?;
         let key = arguments.key.read()?;
-        let sealed = master_accounts::seal_key(&self.encryption, account.id, Uuid::now_v7(), &key)?;
-        self.store
-            .add_master_account_key(account.id, &sealed, SystemClock.now())
-            .await
-            .context("nothing was added")?;
-        let shown = list::shown_fingerprint(&sealed.key.fingerprint);
-        output::result(&format!("KEY={shown}"))?;
+        let audit = audited("master_account.add_key", account.id.get());
+        let added = self.desk().add_key(&account, &key, &audit).await;
+        let added = added.context("nothing was added")?;
+        output::result(&format!("KEY={}", added.key.short_fingerprint()))?;
         Ok(())
     }
 
@@ -244,82 +190,41 @@ impl Tool<'_> {
         if arguments.key.len() < SHORTEST_FINGERPRINT {
             bail!("a key is named by at least {SHORTEST_FINGERPRINT} digits of its fingerprint");
         }
-        let is_meant = |key: &&airouter_store::master_accounts::MasterAccountKey| {
-            key.key.fingerprint.starts_with(&arguments.key)
-        };
+        let is_meant = |key: &&MasterAccountKey| key.key.fingerprint.starts_with(&arguments.key);
         let Some(key) = account.keys.iter().find(is_meant) else {
             bail!("{} has no key {}", account.name, arguments.key);
         };
-        if account.keys.len() == 1 && account.status != MasterAccountStatus::Paused {
-            bail!("this is its last key: add another one first, or pause the account");
-        }
-        let known = &self.config.upstream.master_keys;
-        if known
+        let known = &self.upstreams.upstream.master_keys;
+        let is_known = known
             .iter()
-            .any(|known| master_accounts::fingerprint(known) == key.key.fingerprint)
-        {
+            .any(|known| master_accounts::fingerprint(known) == key.key.fingerprint);
+        let audit = audited("master_account.remove_key", account.id.get());
+        match self.desk().remove_key(&account, key.id, &audit).await {
+            // Somebody was quicker.
+            Ok(()) | Err(InventoryError::Store(StoreError::NotFound { .. })) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if is_known {
             output::remark(
                 "it is in OPENROUTER_MASTER_KEYS: remove it there too, or it comes back at the next start",
             );
         }
-        match self
-            .store
-            .remove_master_account_key(account.id, key.id)
-            .await
-        {
-            // Somebody was quicker.
-            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(())
     }
 
     /// Asks the upstream with each key. Exit code 1 if one is not accepted.
     async fn test(&self, named: Named) -> anyhow::Result<ExitCode> {
         let account = self.find(&named.account).await?;
-        let upstream = &self.config.upstream;
-        let opened = master_accounts::opened(self.store, &self.encryption, upstream).await?;
-        let Some(OpenedMasterAccount {
-            account,
-            keys,
-            management_key,
-        }) = opened
-            .into_iter()
-            .find(|opened| opened.account.id == account.id)
-        else {
-            bail!("{} has no key that can be opened", account.name);
-        };
-        let control = control_client(&account.base_url, upstream)?;
-        let mut all_well = keys.len() == account.keys.len();
-        for (_, key) in &keys {
-            let said = match account.kind {
-                UpstreamKind::OpenRouter => control.key(key).await.map(drop),
-                UpstreamKind::Compatible => control.models(key_if_any(key)).await.map(drop),
-            };
-            all_well &= said.is_ok();
-            let said = match said {
-                Ok(()) => "accepted".to_owned(),
-                Err(error) => error.to_string(),
-            };
-            let fingerprint = master_accounts::fingerprint(key);
-            let shown = key_if_any(key).map_or(master_accounts::NO_KEY, |_| {
-                list::shown_fingerprint(&fingerprint)
-            });
-            output::result(&format!("key {shown}: {said}"))?;
+        let tested = self.upstreams.test(&account).await;
+        for (id, said) in &tested.keys {
+            let key = account.keys.iter().find(|key| key.id == *id);
+            let shown = key.map_or("", |key| key.key.short_fingerprint());
+            output::result(&format!("key {shown}: {}", said.words))?;
         }
-        if let Some(key) = &management_key {
-            let said = control.credits(key).await;
-            all_well &= said.is_ok();
-            let said = match said {
-                Ok(credits) => format!(
-                    "accepted, bought {} and used {} USD",
-                    credits.total_credits.as_str(),
-                    credits.total_usage.as_str()
-                ),
-                Err(error) => error.to_string(),
-            };
-            output::result(&format!("management key: {said}"))?;
+        if let Some(said) = &tested.management_key {
+            output::result(&format!("management key: {}", said.words))?;
         }
-        Ok(if all_well {
+        Ok(if tested.is_all_well() {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -327,23 +232,9 @@ impl Tool<'_> {
     }
 }
 
-/// What is sent to a server as a key, if it wants one.
-fn key_if_any(key: &SecretString) -> Option<&SecretString> {
-    Some(key).filter(|key| !key.expose_secret().is_empty())
-}
-
-/// A discount with what was said changed.
-fn discount(
-    old: Discount,
-    percent: Option<Decimal>,
-    basis: Option<arguments::Basis>,
-) -> anyhow::Result<Discount> {
-    let basis = basis.map_or(old.basis(), arguments::Basis::of_billing);
-    let discount = match percent {
-        Some(percent) => Discount::from_percent(percent, basis),
-        None => Discount::new(old.fraction(), basis),
-    };
-    discount.context(
-        "a discount is at least 0 and less than 100 percent, with at most four decimal places",
-    )
+fn discount(percent: Option<Decimal>, basis: Option<arguments::Basis>) -> DiscountWish {
+    DiscountWish {
+        percent,
+        basis: basis.map(arguments::Basis::of_billing),
+    }
 }

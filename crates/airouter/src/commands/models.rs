@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use airouter_billing::sale::{SaleRules, SaleState, is_name};
+use airouter_api::inventory::sale::{check_default, is_listed};
+use airouter_billing::sale::{SaleState, is_name};
 use airouter_store::Store;
-use airouter_store::prices::CatalogModel;
+use airouter_store::audit::named;
 use anyhow::bail;
 use clap::Subcommand;
 
+use crate::commands::audited;
 use crate::config::Config;
 use crate::{database, output};
 
@@ -110,7 +112,8 @@ async fn show(store: &dyn Store, id: &str) -> anyhow::Result<()> {
 }
 
 async fn set(store: &dyn Store, id: &str, state: SaleState) -> anyhow::Result<()> {
-    store.set_sale_state(id, state).await?;
+    let audit = audited("model.set", named("model", id));
+    store.set_sale_state(id, state, &audit).await?;
     if !is_listed(&store.catalog().await?, id) {
         output::remark(&format!(
             "the price book has no model '{id}' at present; this holds as soon as it has"
@@ -122,21 +125,10 @@ async fn set(store: &dyn Store, id: &str, state: SaleState) -> anyhow::Result<()
 
 async fn set_default(store: &dyn Store, model: Option<&str>) -> anyhow::Result<()> {
     if let Some(name) = model {
-        let (rules, catalog) = (store.sale_rules().await?, store.catalog().await?);
-        if !is_sold(&rules, &catalog, name) {
-            bail!("'{name}' is neither an alias nor a model on sale");
-        }
+        check_default(store, name).await?;
     }
-    store.set_default_model(model).await?;
+    let audit = audited("model.default", named("setting", "default_model"));
+    store.set_default_model(model, &audit).await?;
     output::result(&format!("DEFAULT_MODEL={}", model.unwrap_or_default()))?;
     Ok(())
-}
-
-fn is_listed(catalog: &[CatalogModel], id: &str) -> bool {
-    catalog.iter().any(|model| model.prices.id == id)
-}
-
-fn is_sold(rules: &SaleRules, catalog: &[CatalogModel], name: &str) -> bool {
-    rules.aliases.contains_key(name)
-        || (is_listed(catalog, name) && rules.state_of(name) != SaleState::Disabled)
 }

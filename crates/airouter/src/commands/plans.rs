@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use airouter_billing::plan_terms::PlanTerms;
-use airouter_proxy::clock::Clock as _;
+use airouter_store::Seen;
+use airouter_store::audit::named;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
-use crate::clock::SystemClock;
+use crate::commands::audited;
 use crate::config::Config;
 use crate::{accounts, database, output};
 
@@ -61,14 +62,17 @@ pub(super) async fn run(command: PlansCommand, config: &Config) -> anyhow::Resul
         PlansCommand::List | PlansCommand::Show { .. } => None,
     };
     let store = database::open(&config.storage, database::OpenMode::Tool).await?;
-    let now = SystemClock.now();
     let (plan, version) = match (command, written) {
         (PlansCommand::Create { plan, .. }, Some(terms)) => {
-            let version = store.create_plan(&plan, &terms, now).await;
+            let audit = audited("plan.create", named("plan", &plan));
+            let version = store.create_plan(&plan, &terms, &audit).await;
             (plan, version.context("the plan can't be created")?)
         }
         (PlansCommand::Set { plan, .. }, Some(terms)) => {
-            let version = store.add_plan_version(&plan, &terms, now).await;
+            let audit = audited("plan.set", named("plan", &plan));
+            let version = store
+                .add_plan_version(&plan, &Seen::Whatever, &terms, &audit)
+                .await;
             (plan, version.context("the plan can't be set")?)
         }
         (PlansCommand::Show { plan }, _) => {

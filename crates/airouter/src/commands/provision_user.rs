@@ -6,13 +6,14 @@ use airouter_billing::event::Payment;
 use airouter_billing::{Nanos, Period, Quantity, Timestamp};
 use airouter_proxy::clock::Clock as _;
 use airouter_store::Store;
+use airouter_store::audit::COMMAND_LINE;
 use airouter_store::clients::{NewCap, Person, Role};
-use airouter_store::ledger::Adjustment;
 use anyhow::Context as _;
 use clap::Args;
 
 use crate::accounts::{self, PersonRequest};
 use crate::clock::SystemClock;
+use crate::commands::credit;
 use crate::config::Config;
 use crate::{database, output};
 
@@ -36,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, value_parser = |text: &str| accounts::name(text).ok_or("not a name"))]
     name: String,
     /// Make the account prepaid, with this balance in USD; 0 is allowed. Without it the account is metered.
-    #[arg(long, value_name = "USD", value_parser = credit)]
+    #[arg(long, value_name = "USD", value_parser = positive)]
     credit: Option<Nanos>,
     /// Monthly cap in cents of the client's price; 1000 for a metered account where it is not given.
     #[arg(long, value_name = "CENTS", value_parser = limit)]
@@ -63,7 +64,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         }
         None => create(&*store, arguments, at).await?,
     };
-    let key = accounts::issue_key(&*store, person.account, "command line", at).await?;
+    let key = accounts::issue_key(&*store, person.account, COMMAND_LINE, at).await?;
     let base_url = config
         .listeners
         .public_url(config.connections.scheme(), config.listeners.clients);
@@ -95,16 +96,11 @@ async fn create(store: &dyn Store, arguments: Arguments, at: Timestamp) -> anyho
         locale: arguments.locale,
         utm_source: arguments.utm_source,
     };
-    let person = accounts::create_person(store, request, at).await?;
+    let person = accounts::create_person(store, request, COMMAND_LINE, at).await?;
     if let Some(amount) = arguments.credit.filter(|amount| *amount > Nanos::ZERO) {
-        let adjustment = Adjustment {
-            account: person.account,
-            amount,
-            reason: "provision-user".to_owned(),
-            actor: "command line".to_owned(),
-            at,
-        };
-        store.adjust(&adjustment).await.with_context(|| {
+        let reason = "provision-user".to_owned();
+        let booked = credit::book(store, person.account, amount, reason).await;
+        booked.with_context(|| {
             format!(
                 "{} was created, but not credited (see airouter credit)",
                 person.email
@@ -114,7 +110,7 @@ async fn create(store: &dyn Store, arguments: Arguments, at: Timestamp) -> anyho
     Ok(person)
 }
 
-fn credit(text: &str) -> Result<Nanos, String> {
+fn positive(text: &str) -> Result<Nanos, String> {
     let amount: Nanos = text
         .parse()
         .map_err(|error: airouter_billing::money::MoneyError| error.to_string())?;

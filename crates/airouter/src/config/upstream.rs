@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use airouter_api::names::is_key;
 use airouter_billing::decimal::parse_decimal;
 use airouter_billing::{Discount, DiscountBasis};
 use rust_decimal::Decimal;
@@ -13,8 +14,6 @@ use super::web_address::plain_http_url;
 const DEFAULT_BASE_URL: &str = "https://openrouter.ai/api/v1";
 /// What operators of this kind of system get, in percent.
 const DEFAULT_DISCOUNT_PERCENT: i64 = 70;
-/// Longer texts are no keys.
-const LONGEST_KEY: usize = 512;
 const DEFAULT_STREAM_HEADERS: Duration = Duration::from_secs(30);
 const DEFAULT_CREDIT_EVERY: Duration = Duration::from_secs(60);
 /// Upstreams need some time to sum a day up.
@@ -127,13 +126,6 @@ fn keys(reader: &mut Reader<'_>, name: &'static str) -> Vec<SecretString> {
         }
     }
     keys.into_iter().map(SecretString::from).collect()
-}
-
-/// Whether this can be a key of an upstream.
-pub(crate) fn is_key(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= LONGEST_KEY
-        && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn seconds(reader: &mut Reader<'_>, name: &'static str) -> Option<Duration> {

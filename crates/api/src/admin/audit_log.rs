@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use airouter_store::audit::AuditRecord;
+use airouter_store::audit::{AuditQuery, AuditRecord, named};
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::body::Params;
@@ -21,6 +22,22 @@ use crate::values::{Id, Time};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogQuery {
+    /// Only this action (`client.credit`), or all of a kind (`client`).
+    #[param(max_length = 200)]
+    action: Option<String>,
+    /// Only what was done to this: an id, or a kind and a name (`plan:school`, `model:openai/gpt-4o-mini`, `alias:fast`,
+    /// `tier:free`).
+    #[param(max_length = 300)]
+    subject: Option<String>,
+    /// Only what this one did: an e-mail address, `command line`, `schedule`.
+    #[param(max_length = 500)]
+    actor: Option<String>,
+    /// Only from this time on.
+    #[param(value_type = Option<Time>)]
+    from: Option<Time>,
+    /// Only before this time.
+    #[param(value_type = Option<Time>)]
+    until: Option<Time>,
     /// `next_cursor` of the page before; without it the log begins.
     cursor: Option<String>,
     /// How many at most.
@@ -44,7 +61,7 @@ pub(crate) struct AuditLogEntry {
     /// What was done.
     #[schema(example = "client.credit")]
     action: String,
-    /// To what: the id of an account, or of what the action names.
+    /// To what: the id of an account, or of what the action names; what has a name and no id has one made of the two.
     subject_id: Id,
     /// Why.
     reason: Option<String>,
@@ -87,20 +104,45 @@ pub(crate) async fn audit_log(
     State(shared): State<Arc<Shared>>,
     Params(query): Params<LogQuery>,
 ) -> Answer<Page<AuditLogEntry>> {
-    let after = match query.cursor.as_deref() {
-        None => 0,
-        Some(cursor) => cursor.parse().map_err(|_| Problem::Invalid {
-            field: "cursor",
-            expected: "the next_cursor of another page",
-        })?,
+    let page = PageQuery::new(query.cursor, query.limit);
+    let limit = page.limit()?;
+    let search = AuditQuery {
+        after: page.after_number()?.unwrap_or_default(),
+        action: plain("action", query.action)?,
+        subject: query.subject.as_deref().map(subject).transpose()?,
+        actor: plain("actor", query.actor)?,
+        from: query.from.map(|Time(from)| from),
+        until: query.until.map(|Time(until)| until),
+        limit: limit + 1,
     };
-    let limit = PageQuery::new(None, query.limit).limit()?;
-    let mut records = shared.store.audit_log(after, limit + 1).await?;
-    let is_more = records.len() > usize::from(limit);
-    records.truncate(limit.into());
-    let last = records.last().filter(|_| is_more);
-    Ok(Json(Page {
-        next_cursor: last.map(|record| record.number.to_string()),
-        data: records.into_iter().map(AuditLogEntry::from).collect(),
-    }))
+    let found = shared.store.search_audit_log(&search).await?;
+    Ok(Json(Page::of_numbered(
+        found,
+        limit,
+        |record| record.number,
+        AuditLogEntry::from,
+    )))
+}
+
+/// No text of the log has characters that don't show.
+fn plain(field: &'static str, text: Option<String>) -> Result<Option<String>, Problem> {
+    match text {
+        Some(text) if text.contains(char::is_control) => Err(Problem::Invalid {
+            field,
+            expected: "one line",
+        }),
+        text => Ok(text),
+    }
+}
+
+fn subject(text: &str) -> Result<Uuid, Problem> {
+    let of_name = || {
+        let (kind, name) = text.split_once(':')?;
+        Some(named(kind, name))
+    };
+    let id = text.parse().ok();
+    id.or_else(of_name).ok_or(Problem::Invalid {
+        field: "subject",
+        expected: "an id, or a kind and a name with a colon between them",
+    })
 }

@@ -55,6 +55,18 @@ pub(crate) enum ScopeName {
     /// Read, make and revoke invitations.
     #[serde(rename = "invitations")]
     Invitations,
+    /// Read master accounts, models, aliases and settings.
+    #[serde(rename = "inventory:read")]
+    InventoryRead,
+    /// Change master accounts, models and aliases.
+    #[serde(rename = "inventory:write")]
+    InventoryWrite,
+    /// Read prices, plans and tiers.
+    #[serde(rename = "prices:read")]
+    PricesRead,
+    /// Change plans and tiers.
+    #[serde(rename = "prices:write")]
+    PricesWrite,
 }
 
 impl From<ScopeName> for Scope {
@@ -65,6 +77,10 @@ impl From<ScopeName> for Scope {
             ScopeName::MoneyWrite => Self::MoneyWrite,
             ScopeName::AuditRead => Self::AuditRead,
             ScopeName::Invitations => Self::Invitations,
+            ScopeName::InventoryRead => Self::InventoryRead,
+            ScopeName::InventoryWrite => Self::InventoryWrite,
+            ScopeName::PricesRead => Self::PricesRead,
+            ScopeName::PricesWrite => Self::PricesWrite,
         }
     }
 }

@@ -14,11 +14,10 @@ use uuid::Uuid;
 use super::settings::{self, SpendLimit};
 use super::{TaggedKey, find, tagged};
 use crate::audited::Actor;
-use crate::body::named;
-use crate::etag;
 use crate::problem::Problem;
 use crate::shared::Shared;
-use crate::values::Time;
+use crate::tags;
+use crate::values::{Time, named};
 
 /// What is to be changed; what is not named stays. Null lifts a limit.
 #[derive(Deserialize, ToSchema)]
@@ -109,7 +108,7 @@ pub(crate) async fn change(
     let now = shared.now();
     let before = find(shared, holder, id, now).await?.settings;
     let seen = settings::json(&before)?;
-    etag::check_seen(headers, &seen)?;
+    tags::check_seen(headers, &seen)?;
     let after = request.of(&before, now)?;
     let mut audit = actor.entry("api_key.change", id, now);
     audit.before = Some(seen);

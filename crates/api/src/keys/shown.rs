@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::settings::{self, Reset};
 use crate::answer::Answer;
-use crate::etag;
 use crate::page::{Page, PageQuery};
 use crate::problem::Problem;
 use crate::shared::Shared;
+use crate::tags;
 use crate::values::{Id, Time, Usd};
 
 /// A key, without the key itself. Null is no limit.
@@ -115,7 +115,7 @@ pub(crate) type TaggedKey = Result<([(HeaderName, HeaderValue); 1], Json<ApiKey>
 
 /// A key with its tag.
 pub(crate) fn tagged(key: KeyRecord, now: Timestamp) -> TaggedKey {
-    let tag = etag::tag(&settings::json(&key.settings)?)?;
+    let tag = tags::tag(&settings::json(&key.settings)?)?;
     Ok(([(ETAG, tag)], Json(ApiKey::new(key, now))))
 }
 

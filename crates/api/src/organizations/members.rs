@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Role;
-use crate::etag;
 use crate::problem::Problem;
 use crate::shared::Shared;
+use crate::tags;
 use crate::values::{Id, Time, Usd};
 
 /// A member. Null is no limit.
@@ -79,7 +79,7 @@ fn json(settings: &MemberSettings) -> Result<String, Problem> {
 }
 
 fn tagged(member: MemberRecord) -> TaggedMember {
-    let tag = etag::tag(&json(&member.settings)?)?;
+    let tag = tags::tag(&json(&member.settings)?)?;
     Ok(([(ETAG, tag)], Json(member.into())))
 }
 

@@ -6,21 +6,26 @@
 )]
 #![expect(clippy::unwrap_used, reason = "tests: what goes wrong fails them")]
 
+mod fake_upstreams;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use airouter_api::{Api, Parts, RegistrationMode, RequestBody};
+use airouter_api::{Api, Parts, RegistrationMode, RequestBody, Setting};
 use airouter_auth::{
     AccessClaims, AddressAccess, ClientKey, RefreshToken, TokenKeys, hash_password,
 };
 use airouter_billing::event::Payment;
+use airouter_billing::price_book::{OutputLimit, RawPricing};
 use airouter_billing::{AccountId, ApiKeyId, SessionId, Timestamp, UserId};
 use airouter_store::Store;
 use airouter_store::clients::{ModelAccess, NewKey, NewPerson, RequestLimits, Role};
 use airouter_store::logins::NewSession;
+use airouter_store::prices::{ListedModel, PriceProvider};
 use airouter_store_sqlite::{OpenMode, SqliteStore};
 use bytes::Bytes;
+use fake_upstreams::FakeUpstreams;
 use http::{HeaderMap, Request, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -94,6 +99,11 @@ impl World {
             store: Arc::clone(&store),
             tokens: token_keys(SECRET),
             registration,
+            upstreams: Arc::new(FakeUpstreams),
+            settings: vec![Setting {
+                name: "AIROUTER_REGISTRATION",
+                value: registration.name().to_owned(),
+            }],
             now,
         })
         .unwrap();
@@ -252,6 +262,28 @@ impl World {
         let created = self.store.create_key(whose.account, None, &new, self.now());
         created.await.unwrap();
         new.id
+    }
+
+    /// Makes a model of the price book.
+    pub(crate) async fn model(&self, id: &str) {
+        let prices = [("prompt", "0.000001"), ("completion", "0.000002")];
+        let model = ListedModel {
+            id: id.to_owned(),
+            pricing: RawPricing {
+                prices: prices
+                    .map(|(name, price)| (name.to_owned(), price.to_owned()))
+                    .into(),
+                overrides: Vec::new(),
+            },
+            context_length: Some(8_000),
+            max_completion_tokens: None,
+            output_limit: OutputLimit::Supported,
+            listing: json!({"id": id}).to_string(),
+            served_as: None,
+        };
+        let (provider, models) = (PriceProvider::OpenRouter, [model]);
+        let recorded = self.store.record_models(provider, &models, self.now());
+        recorded.await.unwrap();
     }
 
     /// Sends a request with these headers; a body is JSON.

@@ -6,7 +6,7 @@ use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, Nanos};
 use uuid::Uuid;
 
-use super::world::{Client, START, World, new_person};
+use super::world::{Client, ENTRIES, START, World, new_person};
 use crate::audit::{AuditEntry, AuditVerification, verify_audit};
 use crate::client_admin::{
     AccountStatus, BOOKING_KEPT_SECONDS, Booked, BookedAdjustment, Booking, Changed, ClientQuery,
@@ -135,7 +135,7 @@ pub async fn a_booking_is_audited(store: Arc<dyn Store>) {
     let nobody = AccountId::new(Uuid::now_v7());
     let refused = world.store.book(&booking(nobody, 10)).await;
     assert!(matches!(refused, Err(StoreError::NotFound { .. })));
-    let log = world.store.audit_log(0, 10).await.unwrap();
+    let log = world.store.audit_log(ENTRIES, 10).await.unwrap();
     let told: Vec<_> = log
         .iter()
         .map(|record| {
@@ -150,14 +150,17 @@ pub async fn a_booking_is_audited(store: Arc<dyn Store>) {
     assert_eq!(
         told,
         [
-            (1, json("0"), json("0.00000001")),
-            (2, json("0.00000001"), json("0.000000007")),
+            (ENTRIES + 1, json("0"), json("0.00000001")),
+            (ENTRIES + 2, json("0.00000001"), json("0.000000007")),
         ]
     );
     assert_eq!(log[0].entry.subject, client.account.get());
-    assert_eq!(world.store.audit_log(1, 10).await.unwrap(), log[1..]);
+    assert_eq!(
+        world.store.audit_log(ENTRIES + 1, 10).await.unwrap(),
+        log[1..]
+    );
     let verified = verify_audit(&*world.store).await.unwrap();
-    assert_eq!(verified, AuditVerification::Whole(2));
+    assert_eq!(verified, AuditVerification::Whole(ENTRIES + 2));
     world.assert_adds_up(0).await;
 }
 
@@ -182,7 +185,7 @@ pub async fn a_booking_is_made_once_for_its_key(store: Arc<dyn Store>) {
     let mut later = keyed(client.account, 10, &admin, "a");
     later.adjustment.at = START.plus_seconds(BOOKING_KEPT_SECONDS + 1);
     assert_ne!(book(later).await, first);
-    assert_eq!(world.store.audit_log(0, 10).await.unwrap().len(), 4);
+    assert_eq!(world.store.audit_log(ENTRIES, 10).await.unwrap().len(), 4);
     // Many at the same time.
     let many = (0..8).map(|_| {
         let (store, booking) = (
@@ -233,7 +236,7 @@ pub async fn a_client_is_disabled_and_enabled(store: Arc<dyn Store>) {
     assert_eq!(state(&client).await, (Access::Disabled, false, false));
     set(AccountStatus::Active).await.unwrap();
     assert_eq!(state(&client).await, (Access::Granted, true, false));
-    let log = world.store.audit_log(0, 10).await.unwrap();
+    let log = world.store.audit_log(ENTRIES, 10).await.unwrap();
     let after: Vec<_> = log
         .iter()
         .map(|record| record.entry.after.as_deref())
@@ -252,7 +255,7 @@ pub async fn a_client_is_disabled_and_enabled(store: Arc<dyn Store>) {
         .set_client_status(nobody, AccountStatus::Disabled, &entry)
         .await;
     assert!(matches!(refused, Err(StoreError::NotFound { .. })));
-    assert_eq!(world.store.audit_log(0, 10).await.unwrap().len(), 2);
+    assert_eq!(world.store.audit_log(ENTRIES, 10).await.unwrap().len(), 2);
 }
 
 /// What the operator sets is changed only where it is what the operator saw.
@@ -305,5 +308,5 @@ pub async fn a_client_is_changed_as_it_was_seen(store: Arc<dyn Store>) {
     ));
     let found = world.store.client(client.account).await.unwrap().unwrap();
     assert_eq!(found.settings, wanted);
-    assert_eq!(world.store.audit_log(0, 10).await.unwrap().len(), 1);
+    assert_eq!(world.store.audit_log(ENTRIES, 10).await.unwrap().len(), 1);
 }

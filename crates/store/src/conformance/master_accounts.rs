@@ -6,13 +6,13 @@ use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Nanos};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::world::{START, new_master, sealed_key};
+use super::world::{START, new_master, sealed_key, told as audit};
 use crate::clients::{Change, ChangePosition};
 use crate::master_accounts::{
     Agreement, CreditReading, MasterAccount, MasterAccountChange, MasterAccountKey,
     MasterAccountStatus, MostShare, NewMasterAccount, UpstreamKind, Weight,
 };
-use crate::{Store, StoreError};
+use crate::{Seen, Store, StoreError};
 
 /// Master accounts come back as they were added.
 pub async fn master_accounts_are_kept_in_order(store: Arc<dyn Store>) {
@@ -22,7 +22,7 @@ pub async fn master_accounts_are_kept_in_order(store: Arc<dyn Store>) {
     };
     let accounts = [new_master("b"), compatible];
     for account in &accounts {
-        store.add_master_account(account, START).await.unwrap();
+        store.add_master_account(account, &audit()).await.unwrap();
     }
     let found = store.master_accounts().await.unwrap();
     assert_eq!(found.len(), 2);
@@ -49,20 +49,20 @@ pub async fn master_accounts_are_kept_in_order(store: Arc<dyn Store>) {
 pub async fn a_key_is_of_one_master_account(store: Arc<dyn Store>) {
     let (first, second) = (new_master("a"), new_master("b"));
     for account in [&first, &second] {
-        store.add_master_account(account, START).await.unwrap();
+        store.add_master_account(account, &audit()).await.unwrap();
     }
-    let refused = store.add_master_account(&new_master("a"), START).await;
+    let refused = store.add_master_account(&new_master("a"), &audit()).await;
     assert!(matches!(refused, Err(StoreError::Exists { .. })));
     let refused = store
-        .add_master_account_key(second.id, &new_key("a"), START)
+        .add_master_account_key(second.id, &new_key("a"), &audit())
         .await;
     assert!(matches!(refused, Err(StoreError::Exists { .. })));
     let added = new_key("c");
     store
-        .add_master_account_key(second.id, &added, START)
+        .add_master_account_key(second.id, &added, &audit())
         .await
         .unwrap();
-    let refused = store.add_master_account(&new_master("c"), START).await;
+    let refused = store.add_master_account(&new_master("c"), &audit()).await;
     assert!(matches!(refused, Err(StoreError::Exists { .. })));
     assert_eq!(only(&store, first.id).await.keys.len(), 1);
     assert_eq!(only(&store, second.id).await.keys[1], added);
@@ -72,33 +72,37 @@ pub async fn a_key_is_of_one_master_account(store: Arc<dyn Store>) {
 pub async fn keys_of_a_master_account_come_and_go(store: Arc<dyn Store>) {
     let (account, other) = (new_master("a"), new_master("z"));
     for account in [&account, &other] {
-        store.add_master_account(account, START).await.unwrap();
+        store.add_master_account(account, &audit()).await.unwrap();
     }
     let (second, third) = (new_key("b"), new_key("c"));
     for key in [&second, &third] {
         store
-            .add_master_account_key(account.id, key, START)
+            .add_master_account_key(account.id, key, &audit())
             .await
             .unwrap();
     }
-    let of_another = store.remove_master_account_key(other.id, second.id).await;
+    let of_another = store
+        .remove_master_account_key(other.id, second.id, &audit())
+        .await;
     assert!(matches!(of_another, Err(StoreError::NotFound { .. })));
     for key in [account.id.get(), second.id] {
         store
-            .remove_master_account_key(account.id, key)
+            .remove_master_account_key(account.id, key, &audit())
             .await
             .unwrap();
-        let again = store.remove_master_account_key(account.id, key).await;
+        let again = store
+            .remove_master_account_key(account.id, key, &audit())
+            .await;
         assert!(matches!(again, Err(StoreError::NotFound { .. })));
     }
     assert_eq!(only(&store, account.id).await.keys, [third]);
     store
-        .add_master_account(&new_master("a"), START)
+        .add_master_account(&new_master("a"), &audit())
         .await
         .unwrap();
     let nobody = MasterAccountId::new(Uuid::now_v7());
     let refused = store
-        .add_master_account_key(nobody, &new_key("d"), START)
+        .add_master_account_key(nobody, &new_key("d"), &audit())
         .await;
     assert!(matches!(refused, Err(StoreError::NotFound { .. })));
 }
@@ -107,7 +111,7 @@ pub async fn keys_of_a_master_account_come_and_go(store: Arc<dyn Store>) {
 pub async fn a_master_account_changes(store: Arc<dyn Store>) {
     let (account, other) = (new_master("a"), new_master("b"));
     for account in [&account, &other] {
-        store.add_master_account(account, START).await.unwrap();
+        store.add_master_account(account, &audit()).await.unwrap();
     }
     let changes = [
         MasterAccountChange::Name("second".to_owned()),
@@ -135,7 +139,7 @@ pub async fn a_master_account_changes(store: Arc<dyn Store>) {
             expected.apply(change);
         }
         store
-            .change_master_account(account.id, &changes)
+            .change_master_account(account.id, &Seen::Whatever, &changes, &audit())
             .await
             .unwrap();
         assert_same(&only(&store, account.id).await, &expected);
@@ -149,20 +153,22 @@ pub async fn a_master_account_changes(store: Arc<dyn Store>) {
         expected.apply(change);
     }
     store
-        .change_master_account(account.id, &back)
+        .change_master_account(account.id, &Seen::Whatever, &back, &audit())
         .await
         .unwrap();
     assert_same(&only(&store, account.id).await, &expected);
     assert_eq!(only(&store, other.id).await.weight, Weight::ONE);
     let nobody = MasterAccountId::new(Uuid::now_v7());
-    let refused = store.change_master_account(nobody, &back).await;
+    let refused = store
+        .change_master_account(nobody, &Seen::Whatever, &back, &audit())
+        .await;
     assert!(matches!(refused, Err(StoreError::NotFound { .. })));
 }
 
 /// The last reading of an account's credit is kept, whichever comes last.
 pub async fn the_latest_credit_is_kept(store: Arc<dyn Store>) {
     let account = new_master("a");
-    store.add_master_account(&account, START).await.unwrap();
+    store.add_master_account(&account, &audit()).await.unwrap();
     let reading = |used, pace, seconds| CreditReading {
         bought: Nanos::new(1_000),
         used: Nanos::new(used),
@@ -183,23 +189,23 @@ pub async fn the_latest_credit_is_kept(store: Arc<dyn Store>) {
 /// Running replicas are told of every change, and not of what upstreams say of credit.
 pub async fn changes_of_master_accounts_are_told(store: Arc<dyn Store>) {
     let account = new_master("a");
-    store.add_master_account(&account, START).await.unwrap();
+    store.add_master_account(&account, &audit()).await.unwrap();
     let mut position = ChangePosition::default();
     told(&store, &mut position).await;
     let key = new_key("b");
     store
-        .add_master_account_key(account.id, &key, START)
+        .add_master_account_key(account.id, &key, &audit())
         .await
         .unwrap();
     assert!(told(&store, &mut position).await);
     let change = MasterAccountChange::Status(MasterAccountStatus::Draining);
     store
-        .change_master_account(account.id, &[change])
+        .change_master_account(account.id, &Seen::Whatever, &[change], &audit())
         .await
         .unwrap();
     assert!(told(&store, &mut position).await);
     store
-        .remove_master_account_key(account.id, key.id)
+        .remove_master_account_key(account.id, key.id, &audit())
         .await
         .unwrap();
     assert!(told(&store, &mut position).await);

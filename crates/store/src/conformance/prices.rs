@@ -11,7 +11,7 @@ use crate::clients::ChangePosition;
 use crate::prices::{ListedModel, PriceProvider};
 use crate::{Store, StoreError};
 
-fn listed(id: &str, prompt: &str) -> ListedModel {
+pub(super) fn listed(id: &str, prompt: &str) -> ListedModel {
     ListedModel {
         id: id.to_owned(),
         pricing: RawPricing {
@@ -29,7 +29,7 @@ fn listed(id: &str, prompt: &str) -> ListedModel {
     }
 }
 
-fn served(model: ListedModel, upstream_model: &str) -> ListedModel {
+pub(super) fn served(model: ListedModel, upstream_model: &str) -> ListedModel {
     ListedModel {
         served_as: Some(ServedAs::named(upstream_model)),
         ..model

@@ -8,9 +8,9 @@ use airouter_billing::sale::{Alias, SaleRules, SaleState};
 use airouter_billing::{ModelAccess, PriceRule};
 use uuid::Uuid;
 
-use super::world::{START, World, new_person};
+use super::world::{START, World, new_person, told};
 use crate::clients::{Change, ChangePosition};
-use crate::{Store, StoreError};
+use crate::{Seen, Store, StoreError};
 
 async fn position(store: &Arc<dyn Store>) -> ChangePosition {
     let none = ChangePosition::default();
@@ -39,30 +39,45 @@ pub async fn what_is_on_sale_is_kept_and_told(store: Arc<dyn Store>) {
     assert_eq!(store.sale_rules().await.unwrap(), SaleRules::default());
     let start = position(&store).await;
     store
-        .set_sale_state("a/b", SaleState::Hidden)
+        .set_sale_state("a/b", SaleState::Hidden, &told())
         .await
         .unwrap();
     assert_told(&store, &start, Change::Prices).await;
     store
-        .set_sale_state("a/b", SaleState::Disabled)
+        .set_sale_state("a/b", SaleState::Disabled, &told())
         .await
         .unwrap();
     store
-        .set_sale_state("c/d", SaleState::OnSale)
+        .set_sale_state("c/d", SaleState::OnSale, &told())
         .await
         .unwrap();
 
     let before_alias = position(&store).await;
-    store.set_alias(&alias("mine", &["a/b"])).await.unwrap();
+    store
+        .set_alias(&alias("mine", &["a/b"]), &Seen::Whatever, &told())
+        .await
+        .unwrap();
     assert_told(&store, &before_alias, Change::Prices).await;
     let mine = alias("mine", &["c/d:nitro", "a/b"]);
-    store.set_alias(&mine).await.unwrap();
-    store.set_alias(&alias("other", &["a/b"])).await.unwrap();
+    store
+        .set_alias(&mine, &Seen::Whatever, &told())
+        .await
+        .unwrap();
+    store
+        .set_alias(&alias("other", &["a/b"]), &Seen::Whatever, &told())
+        .await
+        .unwrap();
 
     let before_default = position(&store).await;
-    store.set_default_model(Some("mine")).await.unwrap();
+    store
+        .set_default_model(Some("mine"), &told())
+        .await
+        .unwrap();
     assert_told(&store, &before_default, Change::Prices).await;
-    store.set_default_model(Some("other")).await.unwrap();
+    store
+        .set_default_model(Some("other"), &told())
+        .await
+        .unwrap();
 
     let rules = store.sale_rules().await.unwrap();
     assert_eq!(rules.state_of("a/b"), SaleState::Disabled);
@@ -72,11 +87,11 @@ pub async fn what_is_on_sale_is_kept_and_told(store: Arc<dyn Store>) {
     assert_eq!(rules.default_model.as_deref(), Some("other"));
 
     let before_removal = position(&store).await;
-    store.remove_alias("mine").await.unwrap();
+    store.remove_alias("mine", &told()).await.unwrap();
     assert_told(&store, &before_removal, Change::Prices).await;
-    let again = store.remove_alias("mine").await;
+    let again = store.remove_alias("mine", &told()).await;
     assert!(matches!(again, Err(StoreError::NotFound { .. })));
-    store.set_default_model(None).await.unwrap();
+    store.set_default_model(None, &told()).await.unwrap();
     let rules = store.sale_rules().await.unwrap();
     assert_eq!((rules.aliases.len(), rules.default_model), (1, None));
 }
@@ -92,19 +107,22 @@ pub async fn a_plan_gets_versions_and_accounts(store: Arc<dyn Store>) {
     assert_eq!(default.terms.rule, PriceRule::default_rule());
 
     let first = store
-        .create_plan("gold", &terms("0.9"), START)
+        .create_plan("gold", &terms("0.9"), &told())
         .await
         .unwrap();
-    let taken = store.create_plan("gold", &terms("0.9"), START).await;
+    let taken = store.create_plan("gold", &terms("0.9"), &told()).await;
     assert!(matches!(taken, Err(StoreError::Exists { .. })));
     let before = position(&store).await;
-    store.set_plan(client.account, "gold").await.unwrap();
+    store
+        .set_plan(client.account, "gold", &told())
+        .await
+        .unwrap();
     assert_told(&store, &before, Change::Account(client.account)).await;
     assert_eq!(world.snapshot(&client).await.plan.version, first);
 
     let before = position(&store).await;
     let second = store
-        .add_plan_version("gold", &terms("0.7"), START)
+        .add_plan_version("gold", &Seen::Whatever, &terms("0.7"), &told())
         .await
         .unwrap();
     assert!(second > first);
@@ -127,12 +145,16 @@ pub async fn a_plan_gets_versions_and_accounts(store: Arc<dyn Store>) {
 
     for refused in [
         store
-            .add_plan_version("none", &terms("0.7"), START)
+            .add_plan_version("none", &Seen::Whatever, &terms("0.7"), &told())
             .await
             .map(drop),
-        store.set_plan(client.account, "none").await,
+        store.set_plan(client.account, "none", &told()).await,
         store
-            .set_plan(airouter_billing::AccountId::new(Uuid::now_v7()), "gold")
+            .set_plan(
+                airouter_billing::AccountId::new(Uuid::now_v7()),
+                "gold",
+                &told(),
+            )
             .await,
     ] {
         assert!(

@@ -18,6 +18,7 @@ use airouter_billing::{
 use uuid::Uuid;
 
 use crate::Store;
+use crate::audit::{AuditEntry, COMMAND_LINE};
 use crate::clients::{
     Balance, KeySnapshot, ModelAccess, NewCap, NewKey, NewPerson, RequestLimits, Role,
 };
@@ -143,7 +144,7 @@ impl World {
     /// Registers the replica and adds the master account.
     pub async fn new(store: Arc<dyn Store>) -> Self {
         let master = new_master("f00d");
-        store.add_master_account(&master, START).await.unwrap();
+        store.add_master_account(&master, &told()).await.unwrap();
         let replica = store.register_replica(START).await.unwrap();
         Self {
             store,
@@ -354,4 +355,12 @@ pub(crate) fn lost(mut event: UsageEvent, reason: LossReason) -> UsageEvent {
     event.price = Nanos::ZERO;
     event.outcome = Outcome::Lost(reason);
     event
+}
+
+/// What making a world leaves in the audit log: its master account.
+pub(crate) const ENTRIES: i64 = 1;
+
+/// What the audit log is told where a test does not look at it.
+pub(crate) fn told() -> AuditEntry {
+    AuditEntry::new(COMMAND_LINE, "test", Uuid::nil(), START)
 }

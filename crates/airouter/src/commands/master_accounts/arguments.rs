@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
+use airouter_api::names::{self, is_key};
 use airouter_billing::decimal::parse_decimal;
 use airouter_billing::{DiscountBasis, Timestamp};
 use airouter_store::master_accounts::{MostShare, UpstreamKind, Weight};
@@ -14,11 +15,9 @@ use secrecy::SecretString;
 
 use super::list::Form;
 use crate::accounts;
-use crate::config::is_key;
 
 /// A file with a key is not longer.
 const LONGEST_FILE: u64 = 4_096;
-const LONGEST_TEXT: usize = 500;
 /// What stands for nothing.
 const NONE: &str = "none";
 
@@ -298,11 +297,7 @@ fn most_share(text: &str) -> Result<OrNone<MostShare>, String> {
 
 fn agreement(text: &str) -> Result<OrNone<String>, String> {
     or_none(text.trim(), |text| {
-        let is_text =
-            !text.is_empty() && text.len() <= LONGEST_TEXT && !text.contains(char::is_control);
-        is_text
-            .then(|| text.to_owned())
-            .ok_or_else(|| "not an agreement".to_owned())
+        names::agreement(text).ok_or_else(|| "not an agreement".to_owned())
     })
 }
 

@@ -7,7 +7,6 @@ use airouter_store::master_accounts::{CreditReading, MasterAccount, MostShare};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::master_accounts::NO_KEY;
 use crate::output;
 
 /// How they are shown.
@@ -55,14 +54,6 @@ const HEADINGS: [&str; 13] = [
     "ENDS",
 ];
 
-/// Enough of a fingerprint to name a key.
-pub(super) fn shown_fingerprint(fingerprint: &str) -> &str {
-    if fingerprint.starts_with(NO_KEY) {
-        return NO_KEY;
-    }
-    fingerprint.get(..12).unwrap_or(fingerprint)
-}
-
 /// Prints them.
 pub(super) fn print(accounts: &[MasterAccount], form: Form, now: Timestamp) -> anyhow::Result<()> {
     let rows: Vec<Row<'_>> = accounts
@@ -89,7 +80,7 @@ impl<'a> Row<'a> {
             keys: account
                 .keys
                 .iter()
-                .map(|key| shown_fingerprint(&key.key.fingerprint))
+                .map(|key| key.key.short_fingerprint())
                 .collect(),
             has_management_key: account.management_key.is_some(),
             discount_percent: (account.discount.fraction() * Decimal::ONE_HUNDRED)

@@ -5,29 +5,27 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use airouter_api::inventory::InventoryError;
 use airouter_billing::price_book::PriceKey;
 use airouter_billing::price_table::{self, LONGEST_TABLE, LimitField, TableEntry};
 use airouter_openrouter::Model;
-use airouter_proxy::clock::Clock as _;
 use airouter_store::master_accounts::{MasterAccount, UpstreamKind};
 use airouter_store::prices::{CatalogModel, ListedModel, PriceProvider};
 use anyhow::{Context as _, bail};
 
+use super::Tool;
 use super::arguments::Prices;
-use super::{Tool, key_if_any};
 use crate::catalog::listing::listed;
-use crate::clock::SystemClock;
+use crate::commands::audited;
 use crate::masters::control_client;
+use crate::upstreams::{OperatorUpstreams, key_if_any};
 use crate::{master_accounts, output};
 
 impl Tool<'_> {
     pub(super) async fn prices(&self, arguments: Prices) -> anyhow::Result<()> {
         let account = self.find(&arguments.named.account).await?;
         if account.kind != UpstreamKind::Compatible {
-            bail!(
-                "{} is at OpenRouter, whose prices are its own: only accounts of compatible servers have a price table",
-                account.name
-            );
+            bail!(InventoryError::NoPriceTable(account.name));
         }
         let provider = PriceProvider::Compatible(account.id);
         let table = match &arguments.file {
@@ -36,9 +34,10 @@ impl Tool<'_> {
             None => return self.show(provider).await,
         };
         let models: Vec<_> = table.into_iter().map(ListedModel::from).collect();
+        let audit = audited("master_account.set_prices", account.id.get());
         let versions = self
             .store
-            .record_models(provider, &models, SystemClock.now())
+            .set_price_table(account.id, &models, &audit)
             .await
             .context("the table was not put in force")?;
         output::result(&format!("MODELS={}", models.len()))?;
@@ -56,14 +55,13 @@ impl Tool<'_> {
 
     /// What the server lists with prices, in OpenRouter's form. What can't be sold is said.
     async fn listed_by(&self, account: &MasterAccount) -> anyhow::Result<Vec<TableEntry>> {
-        let upstream = &self.config.upstream;
-        let opened = master_accounts::opened(self.store, &self.encryption, upstream).await?;
-        let opened = opened
-            .into_iter()
-            .find(|opened| opened.account.id == account.id);
-        let key = opened
-            .as_ref()
-            .and_then(|opened| key_if_any(&opened.keys.first()?.1));
+        let OperatorUpstreams {
+            encryption,
+            upstream,
+            ..
+        } = self.upstreams;
+        let opened = master_accounts::open(account.clone(), encryption, upstream);
+        let key = opened.keys.first().and_then(|(_, key)| key_if_any(key));
         let control = control_client(&account.base_url, upstream)?;
         let mut list = control
             .models(key)

@@ -13,12 +13,12 @@ use utoipa::ToSchema;
 
 use super::one::{self, TaggedClient};
 use super::settings;
-use crate::body::{JsonBody, PathId, named};
+use crate::body::{JsonBody, PathId};
 use crate::caller::{ClientAddress, Operator};
 use crate::names;
 use crate::problem::Problem;
 use crate::shared::Shared;
-use crate::values::Usd;
+use crate::values::{Usd, named};
 
 const UNKNOWN_TIER: Problem = Problem::Invalid {
     field: "tier",

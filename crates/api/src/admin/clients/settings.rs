@@ -6,8 +6,8 @@ use http::header::HeaderValue;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::etag;
 use crate::problem::Problem;
+use crate::tags;
 use crate::values::Usd;
 
 /// What the operator set of an account; null is no limit.
@@ -50,10 +50,10 @@ pub(super) fn json(settings: &ClientSettings) -> Result<String, Problem> {
 
 /// The tag of these settings (RFC 9110, 8.8.3).
 pub(super) fn tag(settings: &ClientSettings) -> Result<HeaderValue, Problem> {
-    etag::tag(&json(settings)?)
+    tags::tag(&json(settings)?)
 }
 
 /// Whether the caller has seen these settings, as it must say.
 pub(super) fn check_seen(headers: &HeaderMap, settings: &ClientSettings) -> Result<(), Problem> {
-    etag::check_seen(headers, &json(settings)?)
+    tags::check_seen(headers, &json(settings)?)
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use airouter_store::key_admin::KeyHolder;
 use axum::extract::State;
 use http::StatusCode;
+use uuid::Uuid;
 
 use crate::answer::Done;
 use crate::audited::Actor;
-use crate::body::PathIds;
+use crate::body::PathPair;
 use crate::caller::{Caller, ClientAddress};
 use crate::keys::change;
 use crate::organizations::of_owner;
@@ -29,7 +30,7 @@ pub(crate) async fn revoke_organization_api_key(
     State(shared): State<Arc<Shared>>,
     Caller(login): Caller,
     address: ClientAddress,
-    PathIds(id, key): PathIds,
+    PathPair(id, key): PathPair<Uuid>,
 ) -> Done {
     let organization = of_owner(&shared, &login, id).await?;
     let actor = Actor::of_login(&login, address);

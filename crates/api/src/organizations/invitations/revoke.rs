@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
+use uuid::Uuid;
 
 use crate::answer::Done;
 use crate::audited::Actor;
-use crate::body::PathIds;
+use crate::body::PathPair;
 use crate::caller::{Caller, ClientAddress};
 use crate::organizations::of_owner;
 use crate::shared::Shared;
@@ -27,7 +28,7 @@ pub(crate) async fn revoke_member_invitation(
     State(shared): State<Arc<Shared>>,
     Caller(login): Caller,
     address: ClientAddress,
-    PathIds(id, invitation): PathIds,
+    PathPair(id, invitation): PathPair<Uuid>,
 ) -> Done {
     let organization = of_owner(&shared, &login, id).await?;
     let actor = Actor::of_login(&login, address);

@@ -8,16 +8,17 @@ use axum::extract::State;
 use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{Member, TaggedMember, find, json, tagged};
 use crate::audited::Actor;
-use crate::body::{JsonBody, PathIds, named};
+use crate::body::{JsonBody, PathPair};
 use crate::caller::{Caller, ClientAddress};
-use crate::etag;
 use crate::organizations::{Role, of_owner};
 use crate::problem::Problem;
 use crate::shared::Shared;
-use crate::values::Usd;
+use crate::tags;
+use crate::values::{Usd, named};
 
 /// What is to be changed; what is not named stays. Null lifts a limit.
 #[derive(Deserialize, ToSchema)]
@@ -80,14 +81,14 @@ pub(crate) async fn change_member(
     State(shared): State<Arc<Shared>>,
     Caller(login): Caller,
     address: ClientAddress,
-    PathIds(id, member): PathIds,
+    PathPair(id, member): PathPair<Uuid>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<MemberChange>,
 ) -> TaggedMember {
     let organization = of_owner(&shared, &login, id).await?;
     let before = find(&shared, organization, member).await?.settings;
     let seen = json(&before)?;
-    etag::check_seen(&headers, &seen)?;
+    tags::check_seen(&headers, &seen)?;
     let after = request.of(before)?;
     let actor = Actor::of_login(&login, address);
     let mut audit = actor.entry("organization.member.change", member, shared.now());

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use uuid::Uuid;
 
 use super::{Member, TaggedMember, find, tagged};
-use crate::body::PathIds;
+use crate::body::PathPair;
 use crate::caller::Caller;
 use crate::organizations::of_owner;
 use crate::shared::Shared;
@@ -24,7 +25,7 @@ use crate::shared::Shared;
 pub(crate) async fn member(
     State(shared): State<Arc<Shared>>,
     Caller(login): Caller,
-    PathIds(id, member): PathIds,
+    PathPair(id, member): PathPair<Uuid>,
 ) -> TaggedMember {
     let organization = of_owner(&shared, &login, id).await?;
     tagged(find(&shared, organization, member).await?)

@@ -6,11 +6,12 @@ use airouter_store::clients::MemberRole;
 use airouter_store::organizations::OrganizationChanged;
 use axum::extract::State;
 use http::StatusCode;
+use uuid::Uuid;
 
 use super::find;
 use crate::answer::Done;
 use crate::audited::Actor;
-use crate::body::PathIds;
+use crate::body::PathPair;
 use crate::caller::{Caller, ClientAddress};
 use crate::organizations::of_member;
 use crate::problem::Problem;
@@ -32,7 +33,7 @@ pub(crate) async fn remove_member(
     State(shared): State<Arc<Shared>>,
     Caller(login): Caller,
     address: ClientAddress,
-    PathIds(id, member): PathIds,
+    PathPair(id, member): PathPair<Uuid>,
 ) -> Done {
     let caller = of_member(&shared, &login, id).await?;
     let found = find(&shared, caller.account, member).await;

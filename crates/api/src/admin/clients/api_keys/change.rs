@@ -6,9 +6,10 @@ use airouter_billing::AccountId;
 use airouter_store::key_admin::KeyHolder;
 use axum::extract::State;
 use http::HeaderMap;
+use uuid::Uuid;
 
 use crate::audited::Actor;
-use crate::body::{JsonBody, PathIds};
+use crate::body::{JsonBody, PathPair};
 use crate::caller::{ClientAddress, Operator};
 use crate::keys::change::{self, ApiKeyChange};
 use crate::keys::{ApiKey, TaggedKey};
@@ -32,7 +33,7 @@ pub(crate) async fn change_client_api_key(
     State(shared): State<Arc<Shared>>,
     operator: Operator,
     address: ClientAddress,
-    PathIds(account, key): PathIds,
+    PathPair(account, key): PathPair<Uuid>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<ApiKeyChange>,
 ) -> TaggedKey {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use airouter_billing::AccountId;
 use airouter_store::key_admin::KeyHolder;
 use axum::extract::State;
+use uuid::Uuid;
 
-use crate::body::PathIds;
+use crate::body::PathPair;
 use crate::keys::{self, ApiKey, TaggedKey};
 use crate::shared::Shared;
 
@@ -23,7 +24,7 @@ use crate::shared::Shared;
 )]
 pub(crate) async fn client_api_key(
     State(shared): State<Arc<Shared>>,
-    PathIds(account, key): PathIds,
+    PathPair(account, key): PathPair<Uuid>,
 ) -> TaggedKey {
     let now = shared.now();
     let holder = KeyHolder::Either(AccountId::new(account));

@@ -6,10 +6,11 @@ use airouter_billing::AccountId;
 use airouter_store::key_admin::KeyHolder;
 use axum::extract::State;
 use http::StatusCode;
+use uuid::Uuid;
 
 use crate::answer::Done;
 use crate::audited::Actor;
-use crate::body::PathIds;
+use crate::body::PathPair;
 use crate::caller::{ClientAddress, Operator};
 use crate::keys::change;
 use crate::shared::Shared;
@@ -29,7 +30,7 @@ pub(crate) async fn revoke_client_api_key(
     State(shared): State<Arc<Shared>>,
     operator: Operator,
     address: ClientAddress,
-    PathIds(account, key): PathIds,
+    PathPair(account, key): PathPair<Uuid>,
 ) -> Done {
     let actor = Actor::of_operator(&operator, address);
     let holder = KeyHolder::Either(AccountId::new(account));
