@@ -13,6 +13,7 @@ mod body;
 mod caller;
 mod client;
 mod cookies;
+mod csv;
 mod document;
 pub mod inventory;
 mod keys;
