@@ -136,9 +136,18 @@ def test_the_walk_through_of_the_documents(gateway: Gateway, tmp_path: Path):
     )
     assert done.returncode == 0, done
     assert '"choices"' in done.stdout, done
-    balance = json.loads(done.stdout[done.stdout.rindex('{"balance"') :])
+    balance, usage = (last_json(done.stdout, beginning) for beginning in ('{"balance"', '{"from"'))
     assert usd(balance["lifetime_earned"]) == 10
     assert usd(balance["lifetime_spent"]) > 0
+    assert usage["total"]["requests"] == 1
+    assert usage["total"]["charged"] == balance["lifetime_spent"]
+    today = done.stdout.splitlines()[-1].split(",")
+    assert (today[1], today[-1]) == ("1", balance["lifetime_spent"])
+
+
+def last_json(text: str, beginning: str) -> dict:
+    """The last object in the text that begins so."""
+    return json.JSONDecoder().raw_decode(text[text.rindex(beginning) :])[0]
 
 
 def test_an_administrator_credits_a_client_once(gateway: Gateway):

@@ -16,6 +16,7 @@ mod metrics_server;
 mod output;
 mod plan_schedule;
 mod reconciliation;
+mod rollups;
 mod secret_files;
 mod serve;
 mod spool;

@@ -32,7 +32,7 @@ use crate::metrics_server::MetricsServer;
 use crate::plan_schedule::PlanSchedule;
 use crate::reconciliation::Routine;
 use crate::upstreams::MasterBoard;
-use crate::{database, secret_files, spool};
+use crate::{database, rollups, secret_files, spool};
 
 /// Most connections of clients at the same time.
 const MOST_CONNECTIONS: usize = 65_536;
@@ -129,6 +129,8 @@ impl Server {
             clock,
         };
         lifecycle.tasks.spawn(schedule.run(lifecycle.soft.clone()));
+        let summing = rollups::run(Arc::clone(&store), lifecycle.soft.clone());
+        lifecycle.tasks.spawn(summing);
         let identity = certificate.as_ref().map(CertificateWatch::identity);
         if let Some(certificate) = certificate {
             lifecycle

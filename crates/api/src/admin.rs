@@ -10,4 +10,5 @@ pub(crate) mod operator_tokens;
 pub(crate) mod plans;
 pub(crate) mod prices;
 pub(crate) mod settings;
+pub(crate) mod stats;
 pub(crate) mod tiers;

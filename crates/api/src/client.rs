@@ -1,3 +1,4 @@
 //! `/v1/client`: what a client may know of its own account.
 
 pub(crate) mod balance;
+pub(crate) mod usage;

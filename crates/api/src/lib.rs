@@ -25,6 +25,7 @@ mod problem;
 mod rates;
 pub mod recall;
 mod registration;
+mod report_time;
 mod routes;
 mod shared;
 mod tags;

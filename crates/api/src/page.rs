@@ -1,5 +1,6 @@
 //! Lists that page by cursor.
 
+use airouter_store::usage::Lines;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ const UNKNOWN_CURSOR: Problem = Problem::Invalid {
     field: "cursor",
     expected: "the next_cursor of another page",
 };
+/// No list has more lines.
+const MOST_SKIPPED: u32 = 1_000_000_000;
 
 /// Which page.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -81,6 +84,44 @@ fn decode(cursor: &str) -> Result<String, Problem> {
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or(UNKNOWN_CURSOR)
+}
+
+/// A page of a list that is made anew with each question, in an order of its own: a cursor is how many lines were before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NumberedPage {
+    skip: u32,
+    limit: u16,
+}
+
+impl NumberedPage {
+    /// The page after the one with this `next_cursor`.
+    pub(crate) fn of(cursor: Option<&str>, limit: Option<u16>) -> Result<Self, Problem> {
+        let skip = match cursor {
+            None => 0,
+            Some(cursor) => cursor
+                .parse()
+                .ok()
+                .filter(|skip| *skip <= MOST_SKIPPED)
+                .ok_or(UNKNOWN_CURSOR)?,
+        };
+        let limit = PageQuery::new(None, limit).limit()?;
+        Ok(Self { skip, limit })
+    }
+
+    /// Which lines to ask for: one more than the page has, to see whether there is another.
+    pub(crate) fn lines(self) -> Lines {
+        Lines {
+            skip: self.skip,
+            limit: u32::from(self.limit) + 1,
+        }
+    }
+
+    /// Cuts off what is beyond the page; the cursor of the next one.
+    pub(crate) fn cut<R>(self, rows: &mut Vec<R>) -> Option<String> {
+        let is_more = rows.len() > usize::from(self.limit);
+        rows.truncate(self.limit.into());
+        is_more.then(|| (self.skip + u32::from(self.limit)).to_string())
+    }
 }
 
 impl<T> Page<T> {

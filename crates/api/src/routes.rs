@@ -10,11 +10,11 @@ use utoipa_axum::routes;
 
 use crate::admin::{
     aliases, audit_log, clients, invitations, master_accounts, models, operator_tokens, plans,
-    prices, settings, tiers,
+    prices, settings, stats, tiers,
 };
 use crate::auth::{api_keys, login, logout, me, refresh, register, sessions};
 use crate::caller::{admins_only, everybody, logins_only, operators_only};
-use crate::client::balance;
+use crate::client::{balance, usage};
 use crate::document;
 use crate::organizations::{self, invitations as memberships, members};
 use crate::problem::Problem;
@@ -48,6 +48,10 @@ pub(crate) fn logins() -> Group {
         .routes(routes!(sessions::list::list_sessions))
         .routes(routes!(sessions::end::end_session))
         .routes(routes!(balance::balance))
+        .routes(routes!(usage::total::usage))
+        .routes(routes!(usage::daily::daily_usage))
+        .routes(routes!(usage::models::models_usage))
+        .routes(routes!(usage::keys::keys_usage))
         .merge(in_organizations())
 }
 
@@ -114,6 +118,7 @@ pub(crate) fn operators(scope: Scope) -> Group {
         Scope::MoneyWrite => group
             .routes(routes!(clients::credit::credit_client))
             .routes(routes!(clients::debit::debit_client)),
+        Scope::StatsRead => group.routes(routes!(stats::stats)),
         Scope::AuditRead => group.routes(routes!(audit_log::audit_log)),
         Scope::Invitations => group
             .routes(routes!(

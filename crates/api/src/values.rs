@@ -26,7 +26,7 @@ impl PartialSchema for Id {
 impl ToSchema for Id {}
 
 /// An amount of money: a decimal text in USD, exact to the nano-dollar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usd(pub(crate) Nanos);
 
 impl Usd {

@@ -701,6 +701,41 @@ const TABLE: &[Row] = &[
         Body::None,
         200,
     ),
+    row(
+        "GET /v1/client/usage",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/client/usage/daily",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/client/models/usage",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/client/keys/usage",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/stats",
+        For::Operators("stats:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
 ];
 
 /// Who calls.
@@ -729,7 +764,7 @@ enum Caller {
     ExpiredToken,
 }
 
-const SCOPES: [&str; 9] = [
+const SCOPES: [&str; 10] = [
     "clients:read",
     "clients:write",
     "money:write",
@@ -739,6 +774,7 @@ const SCOPES: [&str; 9] = [
     "inventory:write",
     "prices:read",
     "prices:write",
+    "stats:read",
 ];
 
 const CALLERS: [Caller; 17] = [

@@ -152,6 +152,23 @@ async fn look(
     Ok(look)
 }
 
+/// The life of the server.
+pub(crate) async fn life(connection: &mut PgConnection) -> Result<String, StoreError> {
+    for _ in 0..2 {
+        let life = sqlx::query_scalar!(r#"SELECT id::text AS "id!" FROM server_lives"#)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed)?;
+        if let Some(life) = life {
+            return Ok(life);
+        }
+        begin_life(connection).await?;
+    }
+    Err(StoreError::NotFound {
+        what: "the life of the server",
+    })
+}
+
 /// Names a life of the server: the first, or the one after a crash.
 async fn begin_life(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!("INSERT INTO server_lives DEFAULT VALUES ON CONFLICT DO NOTHING")

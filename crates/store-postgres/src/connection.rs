@@ -88,7 +88,10 @@ impl Connector {
             Purpose::Requests | Purpose::Together => {
                 options.options([("jit", "off"), ("enable_seqscan", "off")])
             }
-            Purpose::Pool => options.options([("jit", "off")]),
+            // How much a report reads depends on what is asked: it is planned for that.
+            Purpose::Pool => {
+                options.options([("jit", "off"), ("plan_cache_mode", "force_custom_plan")])
+            }
             Purpose::Long => options,
         }
     }

@@ -46,10 +46,12 @@ mod refused;
 mod replicas;
 mod reports;
 mod request_rows;
+mod rollups;
 mod sale;
 mod schedule;
 mod shared_rows;
 mod tiers;
+mod usage;
 mod verify;
 
 pub use open::{OpenError, OpenMode, PostgresStore};

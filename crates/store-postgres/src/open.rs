@@ -16,6 +16,7 @@ use crate::grants::Grants;
 use crate::hints;
 use crate::key_lookup::KeyLookup;
 use crate::lane::{Lane, LaneSettings};
+use crate::rollups::KnownHorizon;
 use crate::shared_rows::SharedRowCache;
 
 /// Keys that are looked up together.
@@ -91,6 +92,7 @@ pub struct PostgresStore {
     /// Tells the lane of key lookups.
     pub(crate) plans_are_stale: Arc<AtomicBool>,
     pub(crate) hint: Arc<Notify>,
+    pub(crate) rollup_horizon: KnownHorizon,
     /// They end with the store.
     _tasks: JoinSet<()>,
 }
@@ -131,6 +133,7 @@ impl PostgresStore {
             shared_rows: SharedRowCache::default(),
             plans_are_stale,
             hint,
+            rollup_horizon: KnownHorizon::default(),
             _tasks: tasks,
         })
     }

@@ -38,10 +38,12 @@ mod reconciliation;
 mod refused;
 mod reports;
 mod request_rows;
+mod rollups;
 mod sale;
 mod schedule;
 mod shared_rows;
 mod tiers;
+mod usage;
 mod verify;
 
 pub use open::{OpenError, OpenMode, SqliteStore};

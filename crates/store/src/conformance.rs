@@ -29,6 +29,7 @@ mod reconciliation;
 mod replicas;
 mod reports;
 mod sale;
+mod usage;
 mod workload;
 mod world;
 
@@ -52,6 +53,7 @@ pub use reconciliation::*;
 pub use replicas::*;
 pub use reports::*;
 pub use sale::*;
+pub use usage::*;
 pub use workload::*;
 pub use world::{Client, START, World, charge, new_person};
 
@@ -179,6 +181,9 @@ macro_rules! conformance_tests {
             of_many_that_find_the_same_one_posts
             findings_and_usage_add_up
             upstream_readings_are_kept
+            reports_are_the_sums_of_requests
+            reports_are_what_the_ledger_says
+            a_key_is_known_to_its_payer
             a_random_workload_adds_up
             concurrent_leases_never_overdraw
         );

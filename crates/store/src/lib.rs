@@ -24,12 +24,14 @@ pub mod plans;
 pub mod prices;
 pub mod reconciliation;
 pub mod reports;
+pub mod rollups;
 pub mod sale;
 pub mod schedule;
 pub mod seen;
 pub mod settlements;
 pub mod shared_texts;
 pub mod tiers;
+pub mod usage;
 pub mod verification;
 
 pub use audit::Audit;
@@ -50,11 +52,13 @@ pub use plans::Plans;
 pub use prices::Prices;
 pub use reconciliation::Reconciliation;
 pub use reports::Reports;
+pub use rollups::Rollups;
 pub use sale::Sale;
 pub use schedule::Schedule;
 pub use seen::Seen;
 pub use settlements::Settlements;
 pub use tiers::Tiers;
+pub use usage::Usage;
 
 /// A database with everything in it.
 pub trait Store:
@@ -75,10 +79,12 @@ pub trait Store:
     + Prices
     + Reconciliation
     + Reports
+    + Rollups
     + Sale
     + Schedule
     + Settlements
     + Tiers
+    + Usage
 {
 }
 
@@ -100,9 +106,11 @@ impl<T> Store for T where
         + Prices
         + Reconciliation
         + Reports
+        + Rollups
         + Sale
         + Schedule
         + Settlements
         + Tiers
+        + Usage
 {
 }

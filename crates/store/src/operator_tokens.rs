@@ -36,11 +36,13 @@ pub enum Scope {
     PricesRead,
     /// Change plans and tiers.
     PricesWrite,
+    /// Read what the business comes to.
+    StatsRead,
 }
 
 impl Scope {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ClientsRead,
         Self::ClientsWrite,
         Self::MoneyWrite,
@@ -50,6 +52,7 @@ impl Scope {
         Self::InventoryWrite,
         Self::PricesRead,
         Self::PricesWrite,
+        Self::StatsRead,
     ];
 
     /// The name in the database and the API.
@@ -64,6 +67,7 @@ impl Scope {
             Self::InventoryWrite => "inventory:write",
             Self::PricesRead => "prices:read",
             Self::PricesWrite => "prices:write",
+            Self::StatsRead => "stats:read",
         }
     }
 

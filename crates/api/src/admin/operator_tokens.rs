@@ -67,6 +67,9 @@ pub(crate) enum ScopeName {
     /// Change plans and tiers.
     #[serde(rename = "prices:write")]
     PricesWrite,
+    /// Read what the business comes to.
+    #[serde(rename = "stats:read")]
+    StatsRead,
 }
 
 impl From<ScopeName> for Scope {
@@ -81,6 +84,7 @@ impl From<ScopeName> for Scope {
             ScopeName::InventoryWrite => Self::InventoryWrite,
             ScopeName::PricesRead => Self::PricesRead,
             ScopeName::PricesWrite => Self::PricesWrite,
+            ScopeName::StatsRead => Self::StatsRead,
         }
     }
 }

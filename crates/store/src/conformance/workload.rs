@@ -14,10 +14,10 @@ use crate::clients::NewCap;
 use crate::leases::LeaseRequest;
 
 /// xorshift64*: enough to choose what happens next.
-struct Choices(u64);
+pub(super) struct Choices(pub(super) u64);
 
 impl Choices {
-    fn below(&mut self, bound: i64) -> i64 {
+    pub(super) fn below(&mut self, bound: i64) -> i64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -1,0 +1,91 @@
+//! `GET /v1/client/keys/usage`.
+
+use std::sync::Arc;
+
+use airouter_store::usage::{PayerPart, PayerQuery};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{UsageLine, UsageReport, columns, model_of};
+use crate::body::Params;
+use crate::caller::Caller;
+use crate::csv::{self, Format};
+use crate::page::NumberedPage;
+use crate::problem::Problem;
+use crate::report_time::{Asked, ReportTime};
+use crate::shared::Shared;
+
+/// When, and of what.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct KeysQuery {
+    /// The first day, or the first moment; without it, 30 days before the end.
+    #[param(example = "2026-11-01")]
+    from: Option<String>,
+    /// The last day, or the first moment after the report; without it, today is the last day.
+    #[param(example = "2026-11-30")]
+    to: Option<String>,
+    /// Whose days they are: a name of the IANA time zone database.
+    #[param(default = "UTC", example = "Europe/Berlin")]
+    time_zone: Option<String>,
+    /// Only of this model, by the name that the answers gave.
+    #[param(max_length = 256)]
+    model: Option<String>,
+    /// JSON or CSV; `Accept: text/csv` does the same.
+    #[param(inline)]
+    format: Option<Format>,
+    /// `next_cursor` of the page before; without it the list begins.
+    cursor: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u16>,
+}
+
+/// What the caller's account has used, by key; what cost most comes first.
+#[utoipa::path(
+    get,
+    path = "/v1/client/keys/usage",
+    tag = "client",
+    params(KeysQuery),
+    responses((status = 200, description = "A line a key that was used", content(
+        (UsageReport = "application/json"),
+        (String = "text/csv"),
+    )))
+)]
+pub(crate) async fn keys_usage(
+    State(shared): State<Arc<Shared>>,
+    Caller(login): Caller,
+    headers: HeaderMap,
+    Params(query): Params<KeysQuery>,
+) -> Result<Response, Problem> {
+    let page = NumberedPage::of(query.cursor.as_deref(), query.limit)?;
+    let asked = Asked {
+        from: query.from.as_deref(),
+        to: query.to.as_deref(),
+        time_zone: query.time_zone.as_deref(),
+    };
+    let time = ReportTime::of(asked, shared.now())?;
+    let mut rows = shared
+        .store
+        .payer_usage(&PayerQuery {
+            payer: login.account,
+            periods: vec![time.period()],
+            key: None,
+            model: model_of(query.model)?,
+            by: PayerPart::Key,
+            lines: page.lines(),
+        })
+        .await?;
+    let next_cursor = page.cut(&mut rows);
+    let lines: Vec<UsageLine> = rows.into_iter().map(UsageLine::of_key).collect();
+    if Format::of(query.format, &headers) == Format::Csv {
+        let columns = columns(&["key_id", "key_name"]);
+        return csv::csv("keys-usage", &columns, &lines, next_cursor.as_deref());
+    }
+    Ok(Json(UsageReport::new(&time, lines, next_cursor)).into_response())
+}

@@ -1,0 +1,57 @@
+WITH added AS (
+    SELECT
+        finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS quarter,
+        requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
+        cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
+        price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes,
+        first_byte_micros, duration_micros
+    FROM usage_added WHERE source = 'log' AND place > $1 AND place <= $2
+    UNION ALL
+    SELECT
+        finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS quarter,
+        requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
+        cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
+        price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes,
+        first_byte_micros, duration_micros
+    FROM usage_added WHERE source = 'correction' AND place > $3 AND place <= $4
+)
+INSERT INTO usage_in_all (
+    grain, bucket,
+    requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens,
+    audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos, price_nanos, charged_nanos,
+    crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes, first_byte_micros,
+    duration_micros
+)
+SELECT grain.seconds, quarter - (quarter % grain.micros + grain.micros) % grain.micros,
+    sum(requests), sum(failed_attempts), sum(errors), sum(cancelled), sum(prompt_tokens), sum(completion_tokens),
+    sum(cached_tokens), sum(cache_write_tokens), sum(audio_tokens), sum(reasoning_tokens), sum(image_output_tokens),
+    sum(list_cost_nanos), sum(cost_nanos), sum(price_nanos), sum(charged_nanos), sum(crash_nanos),
+    sum(uncollected_nanos), sum(failed_attempt_nanos), sum(unknown_nanos), sum(first_bytes), sum(first_byte_micros),
+    sum(duration_micros)
+FROM added CROSS JOIN (
+    SELECT 900 AS seconds, 900000000 AS micros UNION ALL SELECT 10800, 10800000000 UNION ALL SELECT 86400, 86400000000
+) AS grain
+WHERE true
+GROUP BY 1, 2
+ON CONFLICT (grain, bucket) DO UPDATE SET
+    requests = usage_in_all.requests + excluded.requests,
+    failed_attempts = usage_in_all.failed_attempts + excluded.failed_attempts,
+    errors = usage_in_all.errors + excluded.errors, cancelled = usage_in_all.cancelled + excluded.cancelled,
+    prompt_tokens = usage_in_all.prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = usage_in_all.completion_tokens + excluded.completion_tokens,
+    cached_tokens = usage_in_all.cached_tokens + excluded.cached_tokens,
+    cache_write_tokens = usage_in_all.cache_write_tokens + excluded.cache_write_tokens,
+    audio_tokens = usage_in_all.audio_tokens + excluded.audio_tokens,
+    reasoning_tokens = usage_in_all.reasoning_tokens + excluded.reasoning_tokens,
+    image_output_tokens = usage_in_all.image_output_tokens + excluded.image_output_tokens,
+    list_cost_nanos = usage_in_all.list_cost_nanos + excluded.list_cost_nanos,
+    cost_nanos = usage_in_all.cost_nanos + excluded.cost_nanos,
+    price_nanos = usage_in_all.price_nanos + excluded.price_nanos,
+    charged_nanos = usage_in_all.charged_nanos + excluded.charged_nanos,
+    crash_nanos = usage_in_all.crash_nanos + excluded.crash_nanos,
+    uncollected_nanos = usage_in_all.uncollected_nanos + excluded.uncollected_nanos,
+    failed_attempt_nanos = usage_in_all.failed_attempt_nanos + excluded.failed_attempt_nanos,
+    unknown_nanos = usage_in_all.unknown_nanos + excluded.unknown_nanos,
+    first_bytes = usage_in_all.first_bytes + excluded.first_bytes,
+    first_byte_micros = usage_in_all.first_byte_micros + excluded.first_byte_micros,
+    duration_micros = usage_in_all.duration_micros + excluded.duration_micros

@@ -1,0 +1,85 @@
+-- One statement, so that the sums and what is not in them yet are of the same moment.
+WITH parts AS (
+    SELECT value ->> 0 AS period, value ->> 1 AS grain, value ->> 2 AS begins, value ->> 3 AS ends FROM json_each($1)
+),
+asked AS (
+    SELECT value ->> 0 AS period, value ->> 1 AS begins, value ->> 2 AS ends FROM json_each($2)
+),
+tail AS MATERIALIZED (
+    SELECT bucket, about,
+        sum(requests) AS requests, sum(failed_attempts) AS failed_attempts, sum(errors) AS errors,
+        sum(cancelled) AS cancelled, sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
+        sum(cached_tokens) AS cached_tokens, sum(cache_write_tokens) AS cache_write_tokens,
+        sum(audio_tokens) AS audio_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+        sum(image_output_tokens) AS image_output_tokens, sum(list_cost_nanos) AS list_cost_nanos,
+        sum(cost_nanos) AS cost_nanos, sum(price_nanos) AS price_nanos, sum(charged_nanos) AS charged_nanos,
+        sum(crash_nanos) AS crash_nanos, sum(uncollected_nanos) AS uncollected_nanos,
+        sum(failed_attempt_nanos) AS failed_attempt_nanos, sum(unknown_nanos) AS unknown_nanos,
+        sum(first_bytes) AS first_bytes, sum(first_byte_micros) AS first_byte_micros,
+        sum(duration_micros) AS duration_micros
+    FROM (
+        SELECT finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS bucket,
+            '' AS about,
+            requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
+            cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
+            price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos,
+            first_bytes, first_byte_micros, duration_micros
+        FROM usage_added
+        WHERE source = 'log' AND place > (SELECT logs_through FROM usage_rollup_state)
+
+        UNION ALL
+        SELECT finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS bucket,
+            '' AS about,
+            requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
+            cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
+            price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos,
+            first_bytes, first_byte_micros, duration_micros
+        FROM usage_added
+        WHERE source = 'correction' AND place > (SELECT corrections_through FROM usage_rollup_state)
+
+    )
+    GROUP BY 1, 2
+),
+summed AS (
+    SELECT part.period,
+        '' AS about,
+        sum(kept.requests) AS requests, sum(kept.failed_attempts) AS failed_attempts, sum(kept.errors) AS errors,
+        sum(kept.cancelled) AS cancelled, sum(kept.prompt_tokens) AS prompt_tokens,
+        sum(kept.completion_tokens) AS completion_tokens, sum(kept.cached_tokens) AS cached_tokens,
+        sum(kept.cache_write_tokens) AS cache_write_tokens, sum(kept.audio_tokens) AS audio_tokens,
+        sum(kept.reasoning_tokens) AS reasoning_tokens, sum(kept.image_output_tokens) AS image_output_tokens,
+        sum(kept.list_cost_nanos) AS list_cost_nanos, sum(kept.cost_nanos) AS cost_nanos,
+        sum(kept.price_nanos) AS price_nanos, sum(kept.charged_nanos) AS charged_nanos,
+        sum(kept.crash_nanos) AS crash_nanos, sum(kept.uncollected_nanos) AS uncollected_nanos,
+        sum(kept.failed_attempt_nanos) AS failed_attempt_nanos, sum(kept.unknown_nanos) AS unknown_nanos,
+        sum(kept.first_bytes) AS first_bytes, sum(kept.first_byte_micros) AS first_byte_micros,
+        sum(kept.duration_micros) AS duration_micros
+    FROM parts part CROSS JOIN usage_in_all kept
+    WHERE kept.grain = part.grain AND kept.bucket >= part.begins AND kept.bucket < part.ends
+    GROUP BY 1, 2
+    UNION ALL
+    SELECT asked.period, about,
+        requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
+        cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
+        price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes,
+        first_byte_micros, duration_micros
+    FROM asked JOIN tail ON tail.bucket >= asked.begins AND tail.bucket < asked.ends
+)
+SELECT period AS "period!: i64", about AS "about!: String",
+    NULL AS "name?: String",
+    sum(requests) AS "requests!: i64", sum(failed_attempts) AS "failed_attempts!: i64", sum(errors) AS "errors!: i64",
+    sum(cancelled) AS "cancelled!: i64", sum(prompt_tokens) AS "prompt_tokens!: i64",
+    sum(completion_tokens) AS "completion_tokens!: i64", sum(cached_tokens) AS "cached_tokens!: i64",
+    sum(cache_write_tokens) AS "cache_write_tokens!: i64", sum(audio_tokens) AS "audio_tokens!: i64",
+    sum(reasoning_tokens) AS "reasoning_tokens!: i64", sum(image_output_tokens) AS "image_output_tokens!: i64",
+    sum(list_cost_nanos) AS "list_cost_nanos!: i64", sum(cost_nanos) AS "cost_nanos!: i64",
+    sum(price_nanos) AS "price_nanos!: i64", sum(charged_nanos) AS "charged_nanos!: i64",
+    sum(crash_nanos) AS "crash_nanos!: i64", sum(uncollected_nanos) AS "uncollected_nanos!: i64",
+    sum(failed_attempt_nanos) AS "failed_attempt_nanos!: i64", sum(unknown_nanos) AS "unknown_nanos!: i64",
+    sum(first_bytes) AS "first_bytes!: i64", sum(first_byte_micros) AS "first_byte_micros!: i64",
+    sum(duration_micros) AS "duration_micros!: i64"
+FROM summed
+GROUP BY period, about
+
+ORDER BY period, sum(charged_nanos) DESC, sum(cost_nanos) DESC, about
+LIMIT $3 OFFSET $4
