@@ -38,19 +38,30 @@ def psql_program() -> str:
     return str(program)
 
 
-def psql(url: str, statement: str) -> str:
+def psql(url: str, statement: str, seconds: int = PSQL_SECONDS) -> str:
     """What the statement says, without decoration."""
+    return run_psql(url, [f"--command={statement}"], seconds)
+
+
+def run_file(url: str, path: Path, seconds: int, **variables: str) -> None:
+    """Runs a file of statements with these variables of psql."""
+    settings = [f"--set={name}={value}" for name, value in {"ON_ERROR_STOP": "1", **variables}.items()]
+    run_psql(url, [*settings, f"--file={path}"], seconds)
+
+
+def run_psql(url: str, arguments: list[str], seconds: int) -> str:
+    """What psql prints."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     # Everybody sees the arguments of a process: the password is not one of them.
     name, _, password = user.partition(":")
     address = urlunsplit(parts._replace(netloc=f"{name}{at}{host}"))
     done = subprocess.run(
-        [psql_program(), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", f"--command={statement}", address],
+        [psql_program(), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", *arguments, address],
         env=os.environ | ({"PGPASSWORD": unquote(password)} if password else {}),
         capture_output=True,
         text=True,
-        timeout=PSQL_SECONDS,
+        timeout=seconds,
         check=False,
     )
     if done.returncode != 0:
