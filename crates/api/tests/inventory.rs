@@ -224,7 +224,9 @@ async fn a_compatible_server_has_a_price_table() {
     let new = json!({"name": "spare", "kind": "compatible", "base_url": "http://server/v1"});
     let account = operator.does("POST", ACCOUNTS, new).await;
     let path = format!("{ACCOUNTS}/{}/prices", account["id"].as_str().unwrap());
-    let table = json!({"acme/small": {"upstream_model": "small", "prompt": "0.000001", "completion": "0.000004"}});
+    let small =
+        |prompt| json!({"context_length": 8000, "prompt": prompt, "completion": "0.000004"});
+    let table = json!({"acme/small": small("0.000001")});
     let set = operator.does("PUT", &path, table.clone()).await;
     assert_eq!(set, json!({"models": 1, "new_prices": 1}));
     let set = operator.does("PUT", &path, table).await;
@@ -234,7 +236,7 @@ async fn a_compatible_server_has_a_price_table() {
         prices["data"][0]["list"],
         json!({"prompt": "0.000001", "completion": "0.000004"})
     );
-    let wrong = json!({"acme/small": {"prompt": "-1", "completion": "0"}});
+    let wrong = json!({"acme/small": small("-1")});
     assert_eq!(operator.refused("PUT", &path, wrong).await.0, 422);
     let history = operator
         .get("/v1/admin/prices/history?model=acme/small")

@@ -35,7 +35,7 @@ pub(crate) struct TableInForce {
     request_body(
         content = Object,
         description = "The table, of at most 4 MiB",
-        example = json!({"acme/small": {"upstream_model": "small", "prompt": "0.0000001", "completion": "0.0000004"}})
+        example = json!({"acme/small": {"upstream_model": "small", "context_length": 128000, "prompt": "0.0000001", "completion": "0.0000004"}})
     ),
     responses((status = 200, description = "The table is in force", body = TableInForce))
 )]
