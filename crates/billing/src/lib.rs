@@ -7,7 +7,8 @@
 //! what this replica may spend of each budget ([`lease`], for as long as [`tenure`] says), [`pricing`] turns the reported
 //! usage into cost and price, [`batch`] settles many requests at once, as far as their budgets cover them
 //! ([`settlement`]), [`correction`] says which losses are taken back, and [`posting`] writes the outcome down in double
-//! entry. Afterwards [`reconciliation`] compares what is booked with what the upstream says that it billed.
+//! entry. Afterwards [`reconciliation`] compares what is booked with what the upstream says that it billed, and [`working`]
+//! says how a price came about.
 
 pub mod access;
 pub mod batch;
@@ -35,12 +36,14 @@ pub mod price_table;
 pub mod pricing;
 pub mod reconciliation;
 pub mod recovery;
+pub mod refund;
 pub mod sale;
 pub mod settlement;
 pub mod tenure;
 pub mod time;
 pub mod usage;
 pub mod utc_day;
+pub mod working;
 
 pub use access::ModelAccess;
 pub use budget::{BudgetId, BudgetRef, Quantity};

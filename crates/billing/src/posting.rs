@@ -10,6 +10,7 @@ use crate::event::{LossReason, Outcome, Payment, UsageEvent};
 use crate::fault::{Fault, is_planted};
 use crate::ids::{AccountId, MasterAccountId};
 use crate::money::Nanos;
+use crate::refund::Refund;
 use crate::settlement::Covered;
 
 /// An account of the ledger.
@@ -119,6 +120,14 @@ impl Transaction {
         self.transfer(upstream, LedgerAccount::Loss(loss.reason), loss.cost);
     }
 
+    /// Gives back what a request was charged, or a part of it. What serving it cost stays with the operator.
+    pub fn refund(&mut self, refund: &Refund) {
+        let client = refund.client();
+        self.transfer(LedgerAccount::Revenue, client, refund.amount);
+        let owed = LedgerAccount::Receivable(refund.payer);
+        self.transfer(client, owed, refund.debt_paid);
+    }
+
     /// The postings that are not zero, by account; they sum to zero.
     pub fn into_postings(self) -> Result<Vec<Posting>, PostingOverflow> {
         self.sums
@@ -133,37 +142,6 @@ impl Transaction {
             })
             .collect()
     }
-}
-
-/// A refund that would give back more than was charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("of this request at most {left} can still be refunded")]
-pub struct RefundTooLarge {
-    /// What was charged and not refunded yet.
-    pub left: Nanos,
-}
-
-/// Gives back `amount` of what a request was charged, of which `refunded` was given back before. What serving it cost
-/// stays with the operator.
-pub fn refund(
-    payer: AccountId,
-    payment: Payment,
-    charged: Nanos,
-    refunded: Nanos,
-    amount: Nanos,
-) -> Result<Transaction, RefundTooLarge> {
-    let left = charged.saturating_sub(refunded).max(Nanos::ZERO);
-    let is_too_large = amount > left && !is_planted(Fault::RefundAboveCharge);
-    if amount.is_negative() || is_too_large {
-        return Err(RefundTooLarge { left });
-    }
-    let client = match payment {
-        Payment::Prepaid => LedgerAccount::ClientBalance(payer),
-        Payment::Metered => LedgerAccount::Receivable(payer),
-    };
-    let mut transaction = Transaction::default();
-    transaction.transfer(LedgerAccount::Revenue, client, amount);
-    Ok(transaction)
 }
 
 /// How a prepaid account stands before it is adjusted.
@@ -219,33 +197,6 @@ mod tests {
             prop_assert_eq!(postings.iter().map(|posting| posting.amount.get()).sum::<i64>(), 0);
             prop_assert!(postings.iter().all(|posting| posting.amount != Nanos::ZERO));
         }
-    }
-
-    #[test]
-    fn no_more_is_refunded_than_was_charged() {
-        let payer = AccountId::new(Uuid::from_u128(1));
-        let refunded = |before: i64, amount: i64| {
-            let (charged, before) = (Nanos::new(100), Nanos::new(before));
-            refund(payer, Payment::Prepaid, charged, before, Nanos::new(amount))
-                .map(|transaction| transaction.into_postings().unwrap())
-        };
-        let postings = refunded(60, 40).unwrap();
-        assert_eq!(
-            postings,
-            [
-                Posting {
-                    account: LedgerAccount::ClientBalance(payer),
-                    amount: Nanos::new(-40)
-                },
-                Posting {
-                    account: LedgerAccount::Revenue,
-                    amount: Nanos::new(40)
-                },
-            ]
-        );
-        let left = Nanos::new(40);
-        assert_eq!(refunded(60, 41), Err(RefundTooLarge { left }));
-        assert_eq!(refunded(60, -1), Err(RefundTooLarge { left }));
     }
 
     #[test]

@@ -277,6 +277,17 @@ fn minute_of_day(text: Option<&str>) -> Result<u16, PricingError> {
     }
 }
 
+/// So many tokens, or requests, at a price each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BookLine {
+    /// What they are.
+    pub key: PriceKey,
+    /// How many.
+    pub count: u64,
+    /// USD for one.
+    pub rate: Decimal,
+}
+
 /// Whether a model obeys an output limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputLimit {
@@ -307,6 +318,17 @@ impl ModelPrices {
     /// The list cost in USD of `tokens` by these prices, exactly; `None` for a router, whose price is not known, and
     /// when the product does not fit.
     pub fn list_cost(&self, tokens: TokenCounts, at: Timestamp) -> Option<Decimal> {
+        self.book_lines(tokens, at)?
+            .into_iter()
+            .try_fold(Decimal::ZERO, |sum, line| {
+                Decimal::from(line.count)
+                    .checked_mul(line.rate)
+                    .and_then(|term| sum.checked_add(term))
+            })
+    }
+
+    /// What the list cost is the sum of; `None` for a router.
+    pub fn book_lines(&self, tokens: TokenCounts, at: Timestamp) -> Option<[BookLine; 8]> {
         let Pricing::Listed { base, overrides } = &self.pricing else {
             return None;
         };
@@ -324,41 +346,23 @@ impl ModelPrices {
             .completion
             .saturating_sub(tokens.reasoning)
             .saturating_sub(tokens.image_output);
-        let terms = [
-            (
-                tokens.prompt.saturating_sub(special),
-                rates.or(PriceKey::Prompt, PriceKey::Prompt),
-            ),
-            (
-                tokens.cached,
-                rates.or(PriceKey::CacheRead, PriceKey::Prompt),
-            ),
-            (
-                tokens.cache_write,
-                rates.or(PriceKey::CacheWrite, PriceKey::Prompt),
-            ),
-            (tokens.audio, rates.or(PriceKey::Audio, PriceKey::Prompt)),
-            (
-                plain_completion,
-                rates.or(PriceKey::Completion, PriceKey::Completion),
-            ),
-            (
-                tokens.reasoning,
-                rates.or(PriceKey::Reasoning, PriceKey::Completion),
-            ),
-            (
-                tokens.image_output,
-                rates.or(PriceKey::ImageOutput, PriceKey::Completion),
-            ),
-            (1, rates.get(PriceKey::Request).unwrap_or_default()),
-        ];
-        terms
-            .into_iter()
-            .try_fold(Decimal::ZERO, |sum, (count, price)| {
-                Decimal::from(count)
-                    .checked_mul(price)
-                    .and_then(|term| sum.checked_add(term))
-            })
+        let line = |key, count, fallback| BookLine {
+            key,
+            count,
+            rate: rates.or(key, fallback),
+        };
+        let prompt = |key, count| line(key, count, PriceKey::Prompt);
+        let completion = |key, count| line(key, count, PriceKey::Completion);
+        Some([
+            prompt(PriceKey::Prompt, tokens.prompt.saturating_sub(special)),
+            prompt(PriceKey::CacheRead, tokens.cached),
+            prompt(PriceKey::CacheWrite, tokens.cache_write),
+            prompt(PriceKey::Audio, tokens.audio),
+            completion(PriceKey::Completion, plain_completion),
+            completion(PriceKey::Reasoning, tokens.reasoning),
+            completion(PriceKey::ImageOutput, tokens.image_output),
+            line(PriceKey::Request, 1, PriceKey::Request),
+        ])
     }
 
     /// The dearest price of `keys` under any condition; `None` when the model is a router or none of them is priced.

@@ -13,6 +13,7 @@ use airouter_billing::ids::TransactionId;
 use airouter_billing::lease::{Grant, grant};
 use airouter_billing::posting::{self, LedgerAccount, Posting, Standing, Transaction};
 use airouter_billing::recovery::PendingReason;
+use airouter_billing::refund::Charge;
 use airouter_billing::settlement::Covered;
 use airouter_billing::tenure::LeaseClock;
 use airouter_billing::{AccountId, Nanos, RequestId, Timestamp, UsageEvent};
@@ -461,13 +462,16 @@ impl Database {
 
     /// A credit or a debit by the operator.
     pub(crate) fn adjust(&mut self, account: AccountId, amount: Nanos) {
+        let transaction = posting::adjustment(account, amount, self.standing(account));
+        self.post_for_client(Kind::Adjustment, account, transaction);
+    }
+
+    fn standing(&self, account: AccountId) -> Standing {
         let row = self.balances.get(&account).copied().unwrap_or_default();
-        let standing = Standing {
+        Standing {
             free: Nanos::new(row.balance + row.credit_line - row.reserved),
             owed: self.owed(account),
-        };
-        let transaction = posting::adjustment(account, amount, standing);
-        self.post_for_client(Kind::Adjustment, account, transaction);
+        }
     }
 
     /// Gives a client back what it was charged, or a part of it. Whether that was possible.
@@ -477,23 +481,27 @@ impl Database {
         };
         let (payer, payment) = (row.event.request.payer, row.event.request.payment);
         let refunded = self.refunded.get(&request).copied().unwrap_or(Nanos::ZERO);
-        let charged = row.covered.charged;
-        match posting::refund(payer, payment, charged, refunded, amount) {
-            Ok(transaction) => {
-                self.refunded
-                    .insert(request, refunded.saturating_add(amount));
-                match payment {
-                    Payment::Prepaid => {
-                        self.post_for_client(Kind::Refund(request), payer, transaction);
-                    }
-                    Payment::Metered => {
-                        self.post(Kind::Refund(request), transaction);
-                    }
-                }
-                true
+        let charge = Charge {
+            payer,
+            payment,
+            charged: row.covered.charged,
+            refunded,
+        };
+        let standing = self.standing(payer);
+        let Ok(refund) = charge.refund(amount, standing) else {
+            return false;
+        };
+        let mut transaction = Transaction::default();
+        transaction.refund(&refund);
+        self.refunded
+            .insert(request, refunded.saturating_add(amount));
+        match payment {
+            Payment::Prepaid => self.post_for_client(Kind::Refund(request), payer, transaction),
+            Payment::Metered => {
+                self.post(Kind::Refund(request), transaction);
             }
-            Err(_) => false,
         }
+        true
     }
 
     fn post_for_client(&mut self, kind: Kind, account: AccountId, transaction: Transaction) {
