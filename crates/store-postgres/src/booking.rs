@@ -1,10 +1,13 @@
-//! Credits and debits of an operator: booked once for an idempotency key, and told in the audit log.
+//! Credits and debits of an operator: booked once for an idempotency key, and told in the audit log. Other bookings keep
+//! their keys here too.
 
 use airouter_billing::Timestamp;
 use airouter_store::StoreError;
 use airouter_store::client_admin::{
     BOOKING_KEPT_SECONDS, Booked, BookedAdjustment, Booking, IdempotencyKey,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
 use crate::connection::failed;
@@ -39,11 +42,11 @@ pub(crate) async fn book(
 }
 
 /// What came of the same key before; `None` where it is new.
-async fn earlier(
+pub(crate) async fn earlier<T: DeserializeOwned>(
     connection: &mut PgConnection,
     key: &IdempotencyKey,
     at: Timestamp,
-) -> Result<Option<Booked>, StoreError> {
+) -> Result<Option<Booked<T>>, StoreError> {
     let user = key.user.get();
     // Held until the transaction ends.
     let is_alone = sqlx::query_scalar!(
@@ -82,10 +85,11 @@ async fn earlier(
         .map_err(|_| Column::new("idempotent_bookings", "outcome").corrupt(&key.key))
 }
 
-async fn keep(
+/// Keeps what came of a key.
+pub(crate) async fn keep(
     connection: &mut PgConnection,
     key: &IdempotencyKey,
-    done: &BookedAdjustment,
+    done: &impl Serialize,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let outcome =

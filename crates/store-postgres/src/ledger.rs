@@ -104,13 +104,7 @@ pub(crate) async fn adjust(
 ) -> Result<(i64, Balance, Balance), StoreError> {
     let account = adjustment.account;
     books::lock(connection, &BTreeSet::new(), std::iter::once(account.get())).await?;
-    let before = people::balance(connection, account).await?;
-    let free = before
-        .balance
-        .saturating_add(before.credit_line)
-        .saturating_sub(before.reserved);
-    let owed = owed(connection, account).await?;
-    let standing = Standing { free, owed };
+    let (before, standing) = standing(connection, account).await?;
     let postings = posting::adjustment(account, adjustment.amount, standing)
         .into_postings()
         .map_err(|_| StoreError::OutOfRange)?;
@@ -125,7 +119,7 @@ pub(crate) async fn adjust(
         earned: added.max(Nanos::ZERO).get(),
         ..BalanceChange::default()
     };
-    let transaction = open_transaction(connection, adjustment).await?;
+    let transaction = open_transaction(connection, adjustment, None).await?;
     let entry = Entry {
         postings: vec![Postings {
             transaction,
@@ -139,20 +133,37 @@ pub(crate) async fn adjust(
     Ok((transaction, before, after))
 }
 
-/// The transaction of the ledger that an adjustment is.
-async fn open_transaction(
+/// The transaction of the ledger that an adjustment is, with what it corrects.
+pub(crate) async fn open_transaction(
     connection: &mut PgConnection,
     adjustment: &Adjustment,
+    corrects: Option<i64>,
 ) -> Result<i64, StoreError> {
     sqlx::query_scalar!(
-        "INSERT INTO ledger_transactions (kind, reason, actor, created_at) VALUES ('adjustment', $1, $2, $3) RETURNING id",
+        "INSERT INTO ledger_transactions (kind, reason, actor, corrects, created_at)
+        VALUES ('adjustment', $1, $2, $3, $4) RETURNING id",
         adjustment.reason,
         adjustment.actor,
+        corrects,
         timestamptz(adjustment.at)
     )
     .fetch_one(connection)
     .await
     .map_err(failed)
+}
+
+/// What an account that is locked has, and how it stands.
+pub(crate) async fn standing(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<(Balance, Standing), StoreError> {
+    let balance = people::balance(connection, account).await?;
+    let free = balance
+        .balance
+        .saturating_add(balance.credit_line)
+        .saturating_sub(balance.reserved);
+    let owed = owed(connection, account).await?;
+    Ok((balance, Standing { free, owed }))
 }
 
 /// What a claw-back took beyond the balance.

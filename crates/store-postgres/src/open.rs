@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgPool};
+use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -16,6 +16,7 @@ use crate::grants::Grants;
 use crate::hints;
 use crate::key_lookup::KeyLookup;
 use crate::lane::{Lane, LaneSettings};
+use crate::migrate::migrate;
 use crate::rollups::KnownHorizon;
 use crate::shared_rows::SharedRowCache;
 
@@ -142,15 +143,4 @@ impl PostgresStore {
     pub async fn migrate(url: &str) -> Result<(), OpenError> {
         migrate(&Connector::new(url)?).await
     }
-}
-
-/// One replica migrates at a time; the others wait for it, and find nothing left to do.
-async fn migrate(connector: &Connector) -> Result<(), OpenError> {
-    let mut connection = connector.connect(Purpose::Long).await?;
-    let mut migrations = sqlx::migrate!("../../migrations/postgres");
-    // A replica of the version before may start again after the first one of this version has migrated.
-    migrations.set_ignore_missing(true);
-    migrations.run(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
 }

@@ -84,8 +84,8 @@ async fn horizon(
     candidate(connection, known.life, known.candidate).await
 }
 
-/// The highest number there is, where all up to `settled` are there for good. The statement's own `xid` is given out after it has begun to see: it is above those of all
-/// who have taken a number that is lower.
+/// The highest number there is, where all up to `settled` are there for good. The statement's own `xid` is given out after it
+/// has begun to see: it is above those of all who have taken a number that is lower.
 async fn candidate(
     connection: &mut PgConnection,
     life: String,

@@ -34,6 +34,7 @@ pub(crate) async fn verify(store: &PostgresStore) -> Result<Verification, StoreE
         proof
             .correct(&pages::corrections(&mut ledger).await?)
             .await?;
+        proof.refund(&pages::refunds(&mut ledger).await?).await?;
         proof.reconcile(&pages::findings(&mut ledger).await?)?;
         let (events, postings) = (pages::events(&mut events), pages::postings(&mut ledger));
         proof.walk(patient(events), patient(postings)).await?;

@@ -39,6 +39,34 @@ async fn replicas_that_start_together_migrate_once() {
     assert!(applied.iter().all(|row| row.get("success")));
 }
 
+/// What a migration that was cut off has left of an index is not taken for one.
+#[tokio::test]
+async fn an_index_that_was_cut_off_is_built_anew() {
+    let database = TestDatabase::new().await;
+    let (mut writer, mut sql) = (database.sql().await, database.sql().await);
+    run(&mut sql, "DROP INDEX request_logs_by_payer").await;
+    run(
+        &mut sql,
+        "DELETE FROM _sqlx_migrations WHERE description = 'requests of payers'",
+    )
+    .await;
+    // It waits for whoever writes, and is cut off.
+    run(&mut writer, "BEGIN").await;
+    run(&mut writer, "LOCK TABLE request_logs IN ROW EXCLUSIVE MODE").await;
+    run(&mut sql, "SET statement_timeout = '200ms'").await;
+    let build = "CREATE INDEX CONCURRENTLY request_logs_by_payer ON request_logs (payer_id, id)";
+    sqlx::raw_sql(build).execute(&mut sql).await.unwrap_err();
+    let is_valid = async |sql: &mut sqlx::PgConnection| -> bool {
+        let query =
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'request_logs_by_payer'::regclass";
+        sqlx::query_scalar(query).fetch_one(sql).await.unwrap()
+    };
+    assert!(!is_valid(&mut sql).await);
+    run(&mut writer, "ROLLBACK").await;
+    PostgresStore::migrate(&database.url()).await.unwrap();
+    assert!(is_valid(&mut sql).await);
+}
+
 /// A replica of the version before starts again while the first ones of the next version run.
 #[tokio::test]
 async fn a_schema_that_is_newer_is_served() {

@@ -1,10 +1,13 @@
-//! Credits and debits of an operator: booked once for an idempotency key, and told in the audit log.
+//! Credits and debits of an operator: booked once for an idempotency key, and told in the audit log. Other bookings keep
+//! their keys here too.
 
 use airouter_billing::Timestamp;
 use airouter_store::StoreError;
 use airouter_store::client_admin::{
     BOOKING_KEPT_SECONDS, Booked, BookedAdjustment, Booking, IdempotencyKey,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::SqliteConnection;
 
 use crate::connection::failed;
@@ -40,11 +43,11 @@ pub(crate) async fn book(
 }
 
 /// What came of the same key before; `None` where it is new.
-async fn earlier(
+pub(crate) async fn earlier<T: DeserializeOwned>(
     connection: &mut SqliteConnection,
     key: &IdempotencyKey,
     at: Timestamp,
-) -> Result<Option<Booked>, StoreError> {
+) -> Result<Option<Booked<T>>, StoreError> {
     let user = key.user.get();
     let kept_since = at.plus_seconds(-BOOKING_KEPT_SECONDS).as_micros();
     sqlx::query!(
@@ -72,10 +75,11 @@ async fn earlier(
         .map_err(|_| Column::new("idempotent_bookings", "outcome").corrupt(&key.key))
 }
 
-async fn keep(
+/// Keeps what came of a key.
+pub(crate) async fn keep(
     connection: &mut SqliteConnection,
     key: &IdempotencyKey,
-    done: &BookedAdjustment,
+    done: &impl Serialize,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let outcome =

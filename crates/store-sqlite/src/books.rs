@@ -135,6 +135,12 @@ pub(crate) enum TransactionKind<'a> {
     Correction(TransactionId),
     /// A credit or a debit by the operator.
     Adjustment { reason: &'a str, actor: &'a str },
+    /// Something given back of what this transaction charged.
+    Refund {
+        of: TransactionId,
+        reason: &'a str,
+        actor: &'a str,
+    },
 }
 
 /// A transaction of the ledger, to be written.
@@ -208,6 +214,9 @@ fn transaction_row<'a>(transaction: &NewTransaction<'a>) -> TransactionRow<'a> {
         TransactionKind::Correction(of) => ("usage", None, None, Some(of.get())),
         TransactionKind::Adjustment { reason, actor } => {
             ("adjustment", Some(reason), Some(actor), None)
+        }
+        TransactionKind::Refund { of, reason, actor } => {
+            ("adjustment", Some(reason), Some(actor), Some(of.get()))
         }
     };
     let NewTransaction { number, at, .. } = transaction;

@@ -91,13 +91,7 @@ pub(crate) async fn adjust(
     adjustment: &Adjustment,
 ) -> Result<(i64, Balance, Balance), StoreError> {
     let account = adjustment.account;
-    let before = people::balance(connection, account).await?;
-    let free = before
-        .balance
-        .saturating_add(before.credit_line)
-        .saturating_sub(before.reserved);
-    let owed = owed(connection, account).await?;
-    let standing = Standing { free, owed };
+    let (before, standing) = standing(connection, account).await?;
     let postings = posting::adjustment(account, adjustment.amount, standing)
         .into_postings()
         .map_err(|_| StoreError::OutOfRange)?;
@@ -129,6 +123,20 @@ pub(crate) async fn adjust(
     books::write(connection, &entry).await?;
     let after = people::balance(connection, account).await?;
     Ok((books.next_transaction, before, after))
+}
+
+/// What an account has, and how it stands.
+pub(crate) async fn standing(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+) -> Result<(Balance, Standing), StoreError> {
+    let balance = people::balance(connection, account).await?;
+    let free = balance
+        .balance
+        .saturating_add(balance.credit_line)
+        .saturating_sub(balance.reserved);
+    let owed = owed(connection, account).await?;
+    Ok((balance, Standing { free, owed }))
 }
 
 /// What a claw-back took beyond the balance.

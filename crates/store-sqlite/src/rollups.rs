@@ -14,8 +14,8 @@ const MOST_EVENTS: u32 = 200;
 struct Step {
     logs_through: i64,
     logs_to: i64,
-    corrections_through: i64,
-    corrections_to: i64,
+    later_through: i64,
+    later_to: i64,
     /// Whether there are requests after them.
     is_more: bool,
 }
@@ -32,18 +32,21 @@ impl Rollups for SqliteStore {
         let mut transaction = begin(&mut writer).await?;
         let step = sqlx::query_as!(
             Step,
-            r#"SELECT logs_through, corrections_through,
+            r#"SELECT logs_through, later_through,
                 coalesce((SELECT max(seq) FROM (
                     SELECT seq FROM request_logs WHERE seq > logs_through ORDER BY seq LIMIT $1
                 )), logs_through) AS "logs_to!: i64",
                 coalesce((SELECT max(transaction_id) FROM (
-                    SELECT transaction_id FROM request_corrections WHERE transaction_id > corrections_through
+                    SELECT transaction_id FROM request_corrections WHERE transaction_id > later_through
+                    UNION SELECT transaction_id FROM request_refunds WHERE transaction_id > later_through
                     ORDER BY transaction_id LIMIT $1
-                )), corrections_through) AS "corrections_to!: i64",
+                )), later_through) AS "later_to!: i64",
                 (SELECT count(*) FROM (
                     SELECT 1 FROM request_logs WHERE seq > logs_through LIMIT $1 + 1
                 )) > $1 OR (SELECT count(*) FROM (
-                    SELECT 1 FROM request_corrections WHERE transaction_id > corrections_through LIMIT $1 + 1
+                    SELECT transaction_id FROM request_corrections WHERE transaction_id > later_through
+                    UNION SELECT transaction_id FROM request_refunds WHERE transaction_id > later_through
+                    LIMIT $1 + 1
                 )) > $1 AS "is_more!: bool"
             FROM usage_rollup_state"#,
             most
@@ -52,43 +55,43 @@ impl Rollups for SqliteStore {
         .await
         .map_err(failed)?;
         let logs = (step.logs_through, step.logs_to);
-        let corrections = (step.corrections_through, step.corrections_to);
+        let later = (step.later_through, step.later_to);
         for add in [
             sqlx::query_file!(
                 "src/usage/fold_by_key.sql",
                 logs.0,
                 logs.1,
-                corrections.0,
-                corrections.1
+                later.0,
+                later.1
             ),
             sqlx::query_file!(
                 "src/usage/fold_by_model.sql",
                 logs.0,
                 logs.1,
-                corrections.0,
-                corrections.1
+                later.0,
+                later.1
             ),
             sqlx::query_file!(
                 "src/usage/fold_by_payer.sql",
                 logs.0,
                 logs.1,
-                corrections.0,
-                corrections.1
+                later.0,
+                later.1
             ),
             sqlx::query_file!(
                 "src/usage/fold_in_all.sql",
                 logs.0,
                 logs.1,
-                corrections.0,
-                corrections.1
+                later.0,
+                later.1
             ),
         ] {
             add.execute(&mut *transaction).await.map_err(failed)?;
         }
         sqlx::query!(
-            "UPDATE usage_rollup_state SET logs_through = $1, corrections_through = $2",
+            "UPDATE usage_rollup_state SET logs_through = $1, later_through = $2",
             logs.1,
-            corrections.1
+            later.1
         )
         .execute(&mut *transaction)
         .await
@@ -106,7 +109,8 @@ impl SqliteStore {
     async fn has_unfolded(&self) -> Result<bool, StoreError> {
         sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM request_logs WHERE seq > logs_through)
-                OR EXISTS (SELECT 1 FROM request_corrections WHERE transaction_id > corrections_through)
+                OR EXISTS (SELECT 1 FROM request_corrections WHERE transaction_id > later_through)
+                OR EXISTS (SELECT 1 FROM request_refunds WHERE transaction_id > later_through)
                 AS "has_unfolded!: bool"
             FROM usage_rollup_state"#
         )

@@ -30,6 +30,7 @@ pub(crate) async fn verify(store: &SqliteStore) -> Result<Verification, StoreErr
     proof
         .correct(&pages::corrections(&mut ledger).await?)
         .await?;
+    proof.refund(&pages::refunds(&mut ledger).await?).await?;
     proof.reconcile(&pages::findings(&mut ledger).await?)?;
     let (events, postings) = (pages::events(&mut events), pages::postings(&mut ledger));
     proof.walk(events, postings).await?;

@@ -117,11 +117,11 @@ pub struct BookedAdjustment {
     pub balance: Nanos,
 }
 
-/// What became of a [`Booking`].
+/// What became of something that is booked once for an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Booked {
+pub enum Booked<T = BookedAdjustment> {
     /// It was booked now, or before under the same key.
-    Yes(BookedAdjustment),
+    Yes(T),
     /// The key was used for another request.
     OtherRequest,
     /// A request with this key runs at this moment.

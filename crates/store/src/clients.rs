@@ -338,6 +338,6 @@ pub struct Balance {
     pub credit_line: Nanos,
     /// All that was ever charged.
     pub lifetime_spent: Nanos,
-    /// All that was ever paid in or granted.
+    /// All that was ever paid in, granted or given back.
     pub lifetime_earned: Nanos,
 }

@@ -26,8 +26,10 @@ mod operator_tokens;
 mod organizations;
 mod prices;
 mod reconciliation;
+mod refunds;
 mod replicas;
 mod reports;
+mod requests;
 mod sale;
 mod usage;
 mod workload;
@@ -50,8 +52,10 @@ pub use operator_tokens::*;
 pub use organizations::*;
 pub use prices::*;
 pub use reconciliation::*;
+pub use refunds::*;
 pub use replicas::*;
 pub use reports::*;
+pub use requests::*;
 pub use sale::*;
 pub use usage::*;
 pub use workload::*;
@@ -161,6 +165,18 @@ macro_rules! conformance_tests {
             a_keys_usage_is_reported
             a_generation_is_found_by_its_payer_only
             a_generation_is_pending_until_it_is_settled
+            requests_are_listed_in_pages
+            a_keys_requests_are_listed_as_they_ended
+            requests_are_filtered
+            a_page_looks_only_so_far
+            a_request_is_told_whole
+            a_corrected_request_is_its_correction
+            a_refund_gives_back_what_was_charged
+            only_charges_are_refunded
+            what_is_refunded_is_free_again
+            a_refund_pays_what_is_owed
+            a_corrected_request_is_refunded
+            a_refund_is_booked_once
             what_is_on_sale_is_kept_and_told
             a_plan_gets_versions_and_accounts
             a_generation_has_the_name_that_the_client_used

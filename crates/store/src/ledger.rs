@@ -47,7 +47,7 @@ pub enum Check {
     ClientBalance,
     /// A client's lifetime spent and earned are what its postings say.
     Lifetime,
-    /// The usage events of a transaction, or what reconciliation has found, are what it posts.
+    /// The usage events of a transaction, what reconciliation has found, or a refund, are what it posts.
     EventsPosted,
     /// A usage event, priced again from what it stores, comes to the same nano-dollar.
     EventPriced,
@@ -61,6 +61,8 @@ pub enum Check {
     Refused,
     /// A correction is a charge in place of a loss of the entry that it names, once.
     Correction,
+    /// A refund gives back a charge of the entry that it names, and all of them no more than was charged.
+    Refund,
 }
 
 impl Check {
@@ -78,6 +80,7 @@ impl Check {
             Self::Orphan => "orphan",
             Self::Refused => "refused",
             Self::Correction => "correction",
+            Self::Refund => "refund",
         }
     }
 }

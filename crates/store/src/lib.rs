@@ -23,7 +23,10 @@ pub mod organizations;
 pub mod plans;
 pub mod prices;
 pub mod reconciliation;
+pub mod refunds;
 pub mod reports;
+pub mod request_rows;
+pub mod requests;
 pub mod rollups;
 pub mod sale;
 pub mod schedule;
@@ -51,7 +54,9 @@ pub use organizations::Organizations;
 pub use plans::Plans;
 pub use prices::Prices;
 pub use reconciliation::Reconciliation;
+pub use refunds::Refunds;
 pub use reports::Reports;
+pub use requests::Requests;
 pub use rollups::Rollups;
 pub use sale::Sale;
 pub use schedule::Schedule;
@@ -78,7 +83,9 @@ pub trait Store:
     + Plans
     + Prices
     + Reconciliation
+    + Refunds
     + Reports
+    + Requests
     + Rollups
     + Sale
     + Schedule
@@ -105,7 +112,9 @@ impl<T> Store for T where
         + Plans
         + Prices
         + Reconciliation
+        + Refunds
         + Reports
+        + Requests
         + Rollups
         + Sale
         + Schedule

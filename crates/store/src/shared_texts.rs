@@ -25,11 +25,18 @@ struct PriceTermsOf<'a> {
     discount: Discount,
 }
 
-/// The same as it was stored, as far as it takes part in a price.
-#[derive(Clone, Debug, Deserialize)]
+/// The same as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PriceTerms {
     /// How the payer pays.
     pub payment: Payment,
+    /// The model as the client named it.
+    pub requested_model: String,
+    /// What the client was told that served, where that is not the upstream's name.
+    #[serde(default)]
+    pub shown_model: Option<String>,
+    /// The version of the prices by which it was held, or priced.
+    pub model_pricing: Option<ModelPricingId>,
     /// The version of the plan.
     pub plan_version: PlanVersionId,
     /// The rule for the model that answered.

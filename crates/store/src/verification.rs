@@ -7,6 +7,7 @@ mod event_prices;
 mod event_rows;
 mod findings;
 mod ledger_walk;
+mod refunds;
 pub mod rows;
 mod sums;
 
@@ -17,7 +18,7 @@ use self::findings::Findings;
 use self::ledger_walk::LedgerWalk;
 use self::rows::{
     BalanceRow, CorrectionRow, FindingRow, LedgerAccountRow, OrphanRow, PeriodRow, PostingRow,
-    RefusedRow, ReservedRow,
+    RefundRow, RefusedRow, ReservedRow,
 };
 use crate::error::StoreError;
 use crate::ledger::Verification;
@@ -78,6 +79,12 @@ impl<'a> Proof<'a> {
     pub async fn correct(&mut self, corrections: &[CorrectionRow]) -> Result<(), StoreError> {
         let findings = &mut self.findings;
         self.walk.correct(corrections, self.texts, findings).await
+    }
+
+    /// Reads all refunds, before the walk. They are few.
+    pub async fn refund(&mut self, refunds: &[RefundRow]) -> Result<(), StoreError> {
+        let findings = &mut self.findings;
+        self.walk.refund(refunds, self.texts, findings).await
     }
 
     /// Reads what reconciliation has posted, before the walk. It is little.

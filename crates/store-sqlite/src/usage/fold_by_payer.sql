@@ -13,7 +13,7 @@ WITH added AS (
         cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
         price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes,
         first_byte_micros, duration_micros
-    FROM usage_added WHERE source = 'correction' AND place > $3 AND place <= $4
+    FROM usage_added WHERE source = 'later' AND place > $3 AND place <= $4
 )
 INSERT INTO usage_by_payer (
     grain, bucket, payer_id,

@@ -35,7 +35,7 @@ tail AS MATERIALIZED (
             price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos,
             first_bytes, first_byte_micros, duration_micros
         FROM usage_added
-        WHERE source = 'correction' AND place > (SELECT corrections_through FROM usage_rollup_state)
+        WHERE source = 'later' AND place > (SELECT later_through FROM usage_rollup_state)
 
     )
     GROUP BY 1, 2

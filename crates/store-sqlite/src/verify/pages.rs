@@ -1,7 +1,7 @@
 //! Usage events and postings in the order in which they were written.
 
 use airouter_store::StoreError;
-use airouter_store::verification::rows::{CorrectionRow, FindingRow, PostingRow};
+use airouter_store::verification::rows::{CorrectionRow, FindingRow, PostingRow, RefundRow};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::SqliteConnection;
 
@@ -73,6 +73,36 @@ pub(super) async fn corrections(
         LEFT JOIN ledger_transactions t ON t.id = c.transaction_id
         LEFT JOIN request_logs r ON r.id = c.id
         ORDER BY c.transaction_id, c.id"#
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)
+}
+
+/// All refunds with what they give back.
+pub(super) async fn refunds(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<RefundRow>, StoreError> {
+    sqlx::query_as!(
+        RefundRow,
+        r#"SELECT f.transaction_id AS "transaction_id!: i64", t.corrects AS "corrects?: i64",
+            f.request_id AS "request!: uuid::Uuid", f.amount_nanos AS "amount_nanos!: i64",
+            f.debt_paid_nanos AS "debt_paid_nanos!: i64",
+            coalesce(
+                (SELECT concat_ws(char(31),
+                    hex(c.id), c.transaction_id, hex(c.payer_id), c.price_terms_id, c.budget_set_id, c.prompt_tokens,
+                    c.completion_tokens, c.reported_cost, coalesce(c.upstream_inference_cost, ''),
+                    c.list_cost, c.cost_nanos, c.price_nanos, c.charged_nanos, c.uncollected_nanos,
+                    c.charged_requests, coalesce(c.loss_reason, ''))
+                FROM request_corrections c WHERE c.id = f.request_id),
+                (SELECT concat_ws(char(31),
+                    hex(r.id), r.transaction_id, hex(r.payer_id), r.price_terms_id, r.budget_set_id, r.prompt_tokens,
+                    r.completion_tokens, r.reported_cost, coalesce(r.upstream_inference_cost, ''),
+                    r.list_cost, r.cost_nanos, r.price_nanos, r.charged_nanos, r.uncollected_nanos,
+                    r.charged_requests, coalesce(r.loss_reason, ''))
+                FROM request_logs r WHERE r.id = f.request_id)) AS "charge?: String"
+        FROM request_refunds f LEFT JOIN ledger_transactions t ON t.id = f.transaction_id
+        ORDER BY f.transaction_id"#
     )
     .fetch_all(connection)
     .await

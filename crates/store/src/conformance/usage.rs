@@ -10,6 +10,7 @@ use airouter_billing::{
 };
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use super::refunds;
 use super::workload::Choices;
 use super::world::{Client, START, World, charge, lost, new_key, new_master, told};
 use crate::Store;
@@ -32,6 +33,17 @@ const MODELS: [&str; 3] = ["test/one", "test/two", "=test/three"];
 struct Standing {
     event: UsageEvent,
     uncollected: Nanos,
+    refunded: Nanos,
+}
+
+impl Standing {
+    fn price(&self) -> Nanos {
+        self.event.price.saturating_sub(self.refunded)
+    }
+
+    fn charged(&self) -> Nanos {
+        self.price().saturating_sub(self.uncollected)
+    }
 }
 
 /// Clients and what they did.
@@ -136,7 +148,12 @@ impl Business {
             let id = event.request.id;
             let short = committed.uncollected.iter().find(|it| it.request == id);
             let uncollected = short.map_or(Nanos::ZERO, |it| it.amount);
-            self.standing.insert(id, Standing { event, uncollected });
+            let standing = Standing {
+                event,
+                uncollected,
+                refunded: Nanos::ZERO,
+            };
+            self.standing.insert(id, standing);
         }
     }
 
@@ -167,6 +184,20 @@ impl Business {
         event.charges = vec![charge(balance, 0, event.price.get())];
         event.request = request;
         self.commit(vec![event], Answers::Acknowledged).await;
+    }
+
+    /// Something of a request's charge is given back.
+    async fn refund(&mut self) {
+        let is_charged =
+            |it: &&mut Standing| it.event.outcome == Outcome::Charged && it.charged() > Nanos::ZERO;
+        let Some(standing) = self.standing.values_mut().find(is_charged) else {
+            return;
+        };
+        let amount = Nanos::new(1 + self.choices.below(standing.charged().get()));
+        let order = refunds::order(standing.event.request.id, Some(amount.get()));
+        let refunded = self.world.store.refund(&order).await.unwrap();
+        assert_eq!(refunds::booked(refunded).amount, amount);
+        standing.refunded = standing.refunded.saturating_add(amount);
     }
 
     fn period(&mut self) -> UsagePeriod {
@@ -218,10 +249,8 @@ fn add(sums: &mut UsageSums, standing: &Standing) {
     match event.outcome {
         Outcome::Charged => {
             sums.cost = sums.cost.saturating_add(event.cost);
-            sums.price = sums.price.saturating_add(event.price);
-            sums.charged = sums
-                .charged
-                .saturating_add(event.price.saturating_sub(standing.uncollected));
+            sums.price = sums.price.saturating_add(standing.price());
+            sums.charged = sums.charged.saturating_add(standing.charged());
             sums.losses.uncollected = sums.losses.uncollected.saturating_add(standing.uncollected);
         }
         Outcome::Lost(LossReason::Crash) => {
@@ -383,10 +412,11 @@ async fn fold_all(store: &dyn Store) {
 pub async fn reports_are_the_sums_of_requests(store: Arc<dyn Store>) {
     let mut business = Business::new(store).await;
     for step in 0..120 {
-        match business.choices.below(8) {
+        match business.choices.below(9) {
             0..4 => business.serve().await,
             4 => business.correct().await,
-            5 | 6 => {
+            5 => business.refund().await,
+            6 | 7 => {
                 let most = u32::try_from(1 + business.choices.below(12)).unwrap();
                 business.world.store.fold_usage(most).await.unwrap();
             }

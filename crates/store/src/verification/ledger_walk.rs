@@ -12,7 +12,8 @@ use super::corrections::{check_correction, corrected_loss, name};
 use super::event_prices::bookable;
 use super::event_rows::{self, EventRow};
 use super::findings::Findings;
-use super::rows::{CorrectionRow, FindingRow, LedgerAccountRow, PostingRow};
+use super::refunds::{Refunded, check_refund, refund_of};
+use super::rows::{CorrectionRow, FindingRow, LedgerAccountRow, PostingRow, RefundRow};
 use super::sums::{LedgerAccountKey, Totals};
 use super::{Ledger, SharedTexts};
 use crate::error::StoreError;
@@ -132,6 +133,32 @@ impl LedgerWalk {
             let difference = self.differences.entry(row.transaction_id).or_default();
             difference.booked(&postings);
         }
+        Ok(())
+    }
+
+    /// Books refunds: what they come to is matched with their transactions in the walk.
+    pub(super) async fn refund(
+        &mut self,
+        refunds: &[RefundRow],
+        texts: &dyn SharedTexts,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let mut refunded = Refunded::default();
+        for row in refunds {
+            let charge = row.charge.as_deref();
+            let charge = charge.map(|charge| event_rows::row(charge, "request_logs"));
+            let charge = charge.transpose()?;
+            check_refund(row, charge.as_ref(), findings);
+            let Some(charge) = charge else { continue };
+            refunded.add(row, &charge);
+            let (terms, _) = self.terms(charge.price_terms_id, texts).await?;
+            let mut booked = Transaction::default();
+            booked.refund(&refund_of(row, &charge, terms));
+            let postings = booked.into_postings().map_err(|_| StoreError::OutOfRange)?;
+            let difference = self.differences.entry(row.transaction_id).or_default();
+            difference.booked(&postings);
+        }
+        refunded.check(findings);
         Ok(())
     }
 
@@ -262,7 +289,7 @@ impl LedgerWalk {
     }
 
     /// Reads one transaction, if it is the next: its sums are added to the totals. `None` when it is not the next. An
-    /// adjustment has no events to differ from, unless reconciliation made it.
+    /// adjustment has no events to differ from, unless reconciliation made it, or it is a refund.
     async fn read_transaction(
         &mut self,
         postings: &mut Postings<'_>,
@@ -286,7 +313,7 @@ impl LedgerWalk {
             sum += i128::from(amount);
             let is_usage = row.kind == "usage";
             let key = self.totals.add_posting(account, amount, is_usage);
-            is_compared |= is_usage || key.is_of_reconciliation();
+            is_compared |= is_usage || key.is_of_reconciliation() || key.is_revenue();
             posted.push((key, amount));
         }
         for (key, amount) in posted.into_iter().filter(|_| is_compared) {

@@ -52,6 +52,23 @@ pub struct CorrectionRow {
     pub corrected: Option<String>,
 }
 
+/// A refund, with what it gives back.
+#[derive(Clone, Debug)]
+pub struct RefundRow {
+    /// Its transaction.
+    pub transaction_id: i64,
+    /// The transaction that its own transaction names.
+    pub corrects: Option<i64>,
+    /// The request.
+    pub request: Uuid,
+    /// How much.
+    pub amount_nanos: i64,
+    /// What of it paid what the account owed.
+    pub debt_paid_nanos: i64,
+    /// The usage event, or its correction, in that form, if there is one.
+    pub charge: Option<String>,
+}
+
 /// A posting whose transaction does not exist.
 #[derive(Clone, Copy, Debug)]
 pub struct OrphanRow {

@@ -28,6 +28,11 @@ impl LedgerAccountKey {
     pub(super) fn is_of_reconciliation(&self) -> bool {
         self.kind == "reconciliation"
     }
+
+    /// Whether it has what clients were asked to pay: of adjustments, only refunds post there.
+    pub(super) fn is_revenue(&self) -> bool {
+        self.kind == "revenue"
+    }
 }
 
 impl From<LedgerAccount> for LedgerAccountKey {

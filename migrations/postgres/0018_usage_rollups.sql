@@ -10,7 +10,7 @@ SELECT entry.transaction_id, entry.payer_id, entry.api_key_id, entry.finished_at
     left(coalesce(entry.model, terms.requested_model, ''), 256) AS model,
     coalesce(terms.master_account, '00000000-0000-0000-0000-000000000000'::uuid) AS master_account_id,
     entry.served AS requests,
-    entry.counts - entry.served AS failed_attempts,
+    CASE entry.loss_reason WHEN 'failed_attempt' THEN entry.counts ELSE 0 END AS failed_attempts,
     CASE WHEN entry.ending IN ('upstream_failed', 'interrupted') THEN entry.served ELSE 0 END AS errors,
     CASE WHEN entry.ending = 'client_gone' THEN entry.served ELSE 0 END AS cancelled,
     entry.served * least(entry.prompt_tokens, 1000000000000) AS prompt_tokens,
@@ -62,6 +62,23 @@ FROM (
         logged.price_nanos, logged.charged_nanos, logged.uncollected_nanos, logged.loss_reason,
         logged.admitted_at, logged.finished_at, logged.first_byte_micros
     FROM request_corrections correction JOIN request_logs logged ON logged.id = correction.id
+    UNION ALL
+    -- A refund is taken from what its request came to, where that was counted.
+    SELECT 1 AS counts, 0 AS served, refund.transaction_id, charged.price_terms_id, charged.payer_id,
+        charged.api_key_id, charged.model, charged.ending, 0 AS prompt_tokens, 0 AS completion_tokens,
+        0 AS cached_tokens, 0 AS cache_write_tokens, 0 AS audio_tokens, 0 AS reasoning_tokens,
+        0 AS image_output_tokens, 0 AS list_cost, 0 AS cost_nanos, -refund.amount_nanos AS price_nanos,
+        -refund.amount_nanos AS charged_nanos, 0 AS uncollected_nanos, NULL AS loss_reason, charged.admitted_at,
+        charged.finished_at, NULL AS first_byte_micros
+    FROM request_refunds refund
+    CROSS JOIN LATERAL (
+        SELECT price_terms_id, payer_id, api_key_id, model, ending, admitted_at, finished_at
+        FROM request_corrections WHERE id = refund.request_id
+        UNION ALL
+        SELECT price_terms_id, payer_id, api_key_id, model, ending, admitted_at, finished_at
+        FROM request_logs WHERE id = refund.request_id
+        LIMIT 1
+    ) AS charged
 ) AS entry
 JOIN price_terms ON price_terms.id = entry.price_terms_id
 CROSS JOIN LATERAL json_to_record(price_terms.terms::json)

@@ -10,7 +10,7 @@ SELECT entry.source, entry.place, entry.payer_id, entry.api_key_id, entry.finish
     substr(coalesce(entry.model, terms ->> 'requested_model', ''), 1, 256) AS model,
     coalesce(unhex(terms ->> 'master_account', '-'), zeroblob(16)) AS master_account_id,
     entry.served AS requests,
-    entry.counts - entry.served AS failed_attempts,
+    CASE entry.loss_reason WHEN 'failed_attempt' THEN entry.counts ELSE 0 END AS failed_attempts,
     CASE WHEN entry.ending IN ('upstream_failed', 'interrupted') THEN entry.served ELSE 0 END AS errors,
     CASE WHEN entry.ending = 'client_gone' THEN entry.served ELSE 0 END AS cancelled,
     entry.served * min(entry.prompt_tokens, 1000000000000) AS prompt_tokens,
@@ -49,7 +49,7 @@ FROM (
     FROM request_logs logged
     UNION ALL
     -- A correction takes its loss back, where that was counted, and counts itself.
-    SELECT 'correction' AS source, correction.transaction_id AS place,
+    SELECT 'later' AS source, correction.transaction_id AS place,
         1 AS counts, 1 AS served, correction.price_terms_id, correction.payer_id, correction.api_key_id,
         correction.model, correction.ending, correction.prompt_tokens, correction.completion_tokens,
         correction.cached_tokens, correction.cache_write_tokens, correction.audio_tokens, correction.reasoning_tokens,
@@ -58,13 +58,22 @@ FROM (
         correction.finished_at, correction.first_byte_micros
     FROM request_corrections correction
     UNION ALL
-    SELECT 'correction' AS source, correction.transaction_id AS place,
+    SELECT 'later' AS source, correction.transaction_id AS place,
         -1 AS counts, -1 AS served, logged.price_terms_id, logged.payer_id, logged.api_key_id, logged.model,
         logged.ending, logged.prompt_tokens, logged.completion_tokens, logged.cached_tokens,
         logged.cache_write_tokens, logged.audio_tokens, logged.reasoning_tokens, logged.image_output_tokens,
         logged.list_cost, logged.cost_nanos, logged.price_nanos, logged.charged_nanos, logged.uncollected_nanos,
         logged.loss_reason, logged.admitted_at, logged.finished_at, logged.first_byte_micros
     FROM request_corrections correction JOIN request_logs logged ON logged.id = correction.id
+    UNION ALL
+    -- A refund is taken from what its request came to, where that was counted.
+    SELECT 'later' AS source, refund.transaction_id AS place,
+        1 AS counts, 0 AS served, coalesce(corrected.price_terms_id, logged.price_terms_id), logged.payer_id,
+        logged.api_key_id, iif(corrected.id IS NULL, logged.model, corrected.model),
+        coalesce(corrected.ending, logged.ending), 0, 0, 0, 0, 0, 0, 0, '0', 0, -refund.amount_nanos,
+        -refund.amount_nanos, 0, NULL, logged.admitted_at, coalesce(corrected.finished_at, logged.finished_at), NULL
+    FROM request_refunds refund JOIN request_logs logged ON logged.id = refund.request_id
+    LEFT JOIN request_corrections corrected ON corrected.id = refund.request_id
 ) AS entry
 JOIN price_terms ON price_terms.id = entry.price_terms_id;
 
@@ -196,7 +205,7 @@ CREATE TABLE usage_rollup_state (
     singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
     -- All rows of request_logs up to this one are in the sums.
     logs_through INTEGER NOT NULL,
-    -- All corrections up to this transaction are.
-    corrections_through INTEGER NOT NULL
+    -- All corrections and refunds up to this transaction are.
+    later_through INTEGER NOT NULL
 ) STRICT;
 INSERT INTO usage_rollup_state VALUES (1, 0, 0);
