@@ -4,6 +4,7 @@ pub(crate) mod aliases;
 pub(crate) mod audit_log;
 pub(crate) mod clients;
 pub(crate) mod invitations;
+pub(crate) mod logs;
 pub(crate) mod master_accounts;
 pub(crate) mod models;
 pub(crate) mod operator_tokens;

@@ -17,6 +17,8 @@ const UNKNOWN_CURSOR: Problem = Problem::Invalid {
 };
 /// No list has more lines.
 const MOST_SKIPPED: u32 = 1_000_000_000;
+/// Of a page as CSV.
+const MOST_LINES: u16 = 2_000;
 
 /// Which page.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -43,6 +45,18 @@ impl PageQuery {
     /// A page of a list that has more to ask for than this.
     pub(crate) const fn new(cursor: Option<String>, limit: Option<u16>) -> Self {
         Self { cursor, limit }
+    }
+
+    /// How many lines the page has at most as CSV.
+    pub(crate) fn csv_limit(&self) -> Result<u16, Problem> {
+        match self.limit {
+            None => Ok(MOST_LINES),
+            Some(limit @ 1..=MOST_LINES) => Ok(limit),
+            Some(_) => Err(Problem::Invalid {
+                field: "limit",
+                expected: "a number from 1 to 2000",
+            }),
+        }
     }
 
     /// How many objects the page has at most.
@@ -174,13 +188,15 @@ impl<T> Page<T> {
     ) -> Self {
         let is_more = rows.len() > usize::from(limit);
         rows.truncate(limit.into());
-        let next_cursor = rows
-            .last()
-            .filter(|_| is_more)
-            .map(|row| BASE64.encode(id(row).as_bytes()));
+        let next_cursor = rows.last().filter(|_| is_more).map(|row| cursor(id(row)));
         Self {
             data: rows.into_iter().map(shown).collect(),
             next_cursor,
         }
     }
+}
+
+/// The cursor of the page that begins after this object.
+pub(crate) fn cursor(last: Uuid) -> String {
+    BASE64.encode(last.as_bytes())
 }

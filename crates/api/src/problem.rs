@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use airouter_billing::Nanos;
 use airouter_store::StoreError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -56,6 +57,8 @@ pub(crate) enum Problem {
     CreditLineInUse,
     /// A metered account has no balance.
     NoBalance,
+    /// Of a request no more than so much can be refunded.
+    RefundTooLarge(Nanos),
     /// The idempotency key came with another request before.
     KeyOfAnotherRequest,
     /// A request with this idempotency key runs.
@@ -265,6 +268,12 @@ impl Problem {
                 "no_balance",
                 "The account has no balance",
                 "A metered account pays afterwards: nothing can be credited or debited.",
+            ),
+            Self::RefundTooLarge(left) => told(
+                StatusCode::CONFLICT,
+                "refund_too_large",
+                "More than is left of the charge",
+                format!("At most {left} USD of this request can still be refunded."),
             ),
             Self::KeyOfAnotherRequest => told(
                 StatusCode::UNPROCESSABLE_ENTITY,

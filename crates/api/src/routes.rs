@@ -9,12 +9,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::admin::{
-    aliases, audit_log, clients, invitations, master_accounts, models, operator_tokens, plans,
-    prices, settings, stats, tiers,
+    aliases, audit_log, clients, invitations, logs, master_accounts, models, operator_tokens,
+    plans, prices, settings, stats, tiers,
 };
 use crate::auth::{api_keys, login, logout, me, refresh, register, sessions};
 use crate::caller::{admins_only, everybody, logins_only, operators_only};
-use crate::client::{balance, usage};
+use crate::client::{balance, recent_requests, request, usage};
 use crate::document;
 use crate::organizations::{self, invitations as memberships, members};
 use crate::problem::Problem;
@@ -48,6 +48,8 @@ pub(crate) fn logins() -> Group {
         .routes(routes!(sessions::list::list_sessions))
         .routes(routes!(sessions::end::end_session))
         .routes(routes!(balance::balance))
+        .routes(routes!(recent_requests::recent_requests))
+        .routes(routes!(request::client_request))
         .routes(routes!(usage::total::usage))
         .routes(routes!(usage::daily::daily_usage))
         .routes(routes!(usage::models::models_usage))
@@ -117,7 +119,11 @@ pub(crate) fn operators(scope: Scope) -> Group {
             )),
         Scope::MoneyWrite => group
             .routes(routes!(clients::credit::credit_client))
-            .routes(routes!(clients::debit::debit_client)),
+            .routes(routes!(clients::debit::debit_client))
+            .routes(routes!(logs::refund::refund_request)),
+        Scope::LogsRead => group
+            .routes(routes!(logs::list::list_logs))
+            .routes(routes!(logs::one::log)),
         Scope::StatsRead => group.routes(routes!(stats::stats)),
         Scope::AuditRead => group.routes(routes!(audit_log::audit_log)),
         Scope::Invitations => group

@@ -1,6 +1,7 @@
 //! Ids, money and times as this API writes them.
 
 use airouter_billing::{Nanos, Timestamp};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -60,6 +61,29 @@ impl PartialSchema for Usd {
 
 impl ToSchema for Usd {}
 
+/// A number in USD, or tokens, or a factor, with all its digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exact(pub(crate) Decimal);
+
+impl Serialize for Exact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.normalize())
+    }
+}
+
+impl PartialSchema for Exact {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A decimal number with all its digits."))
+            .pattern(Some(r"^-?[0-9]{1,29}(\.[0-9]{1,28})?$"))
+            .examples(["0.0000025"])
+            .into()
+    }
+}
+
+impl ToSchema for Exact {}
+
 /// A point in time: RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Timestamp);
@@ -75,6 +99,7 @@ impl Serialize for Time {
     }
 }
 
+/// Any offset is read.
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

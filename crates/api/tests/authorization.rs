@@ -9,6 +9,7 @@ use airouter_api::Api;
 use airouter_auth::AccessClaims;
 use airouter_billing::SessionId;
 use airouter_store::clients::Role;
+use airouter_store::conformance::World as Books;
 use airouter_store::logins::SessionEnd;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -41,6 +42,8 @@ enum Object {
     Session,
     /// Some account.
     Account,
+    /// A request of the client's.
+    Request,
     /// An account, and one of its keys as `{key_id}`.
     ClientKey,
     /// The organization.
@@ -702,6 +705,41 @@ const TABLE: &[Row] = &[
         200,
     ),
     row(
+        "GET /v1/client/recent-requests",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/client/requests/{id}",
+        For::Logins,
+        Object::Request,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/logs",
+        For::Operators("logs:read"),
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/admin/logs/{id}",
+        For::Operators("logs:read"),
+        Object::Request,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/admin/logs/{id}/refund",
+        For::Operators("money:write"),
+        Object::Request,
+        Body::Reason,
+        200,
+    ),
+    row(
         "GET /v1/client/usage",
         For::Logins,
         Object::None,
@@ -764,10 +802,11 @@ enum Caller {
     ExpiredToken,
 }
 
-const SCOPES: [&str; 10] = [
+const SCOPES: [&str; 11] = [
     "clients:read",
     "clients:write",
     "money:write",
+    "logs:read",
     "audit:read",
     "invitations",
     "inventory:read",
@@ -806,6 +845,7 @@ struct People {
     organization: String,
     /// An operator token that holds no more.
     expired_token: String,
+    books: Books,
 }
 
 async fn operator_token(world: &World, people: &People, scopes: &[&str]) -> String {
@@ -1045,6 +1085,10 @@ async fn path(row: &Row, world: &World, people: &People) -> (String, String) {
     let id = match row.object {
         Object::None => String::new(),
         Object::Key => world.key(&people.client).await.to_string(),
+        Object::Request => {
+            let event = world.request(&people.books, &people.client).await;
+            event.request.id.to_string()
+        }
         Object::Session => world.session(&people.client).await.session().to_string(),
         // One that nobody minds losing.
         Object::OperatorToken => {
@@ -1119,6 +1163,7 @@ async fn every_route_lets_in_only_whom_it_is_for() {
         admin,
         organization,
         expired_token: expired["token"].as_str().unwrap().to_owned(),
+        books: world.books().await,
     };
     let admin = world.token(&people.admin).await;
     // As they are new, they all have the same.

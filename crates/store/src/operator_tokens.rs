@@ -22,8 +22,10 @@ pub enum Scope {
     ClientsRead,
     /// Change, disable and enable accounts.
     ClientsWrite,
-    /// Credit and debit accounts.
+    /// Credit and debit accounts, and refund requests.
     MoneyWrite,
+    /// Read the log of requests.
+    LogsRead,
     /// Read the audit log.
     AuditRead,
     /// Read, make and revoke invitations.
@@ -42,10 +44,11 @@ pub enum Scope {
 
 impl Scope {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ClientsRead,
         Self::ClientsWrite,
         Self::MoneyWrite,
+        Self::LogsRead,
         Self::AuditRead,
         Self::Invitations,
         Self::InventoryRead,
@@ -61,6 +64,7 @@ impl Scope {
             Self::ClientsRead => "clients:read",
             Self::ClientsWrite => "clients:write",
             Self::MoneyWrite => "money:write",
+            Self::LogsRead => "logs:read",
             Self::AuditRead => "audit:read",
             Self::Invitations => "invitations",
             Self::InventoryRead => "inventory:read",

@@ -46,9 +46,12 @@ pub(crate) enum ScopeName {
     /// Change, disable and enable accounts.
     #[serde(rename = "clients:write")]
     ClientsWrite,
-    /// Credit and debit accounts.
+    /// Credit and debit accounts, and refund requests.
     #[serde(rename = "money:write")]
     MoneyWrite,
+    /// Read the log of requests.
+    #[serde(rename = "logs:read")]
+    LogsRead,
     /// Read the audit log.
     #[serde(rename = "audit:read")]
     AuditRead,
@@ -78,6 +81,7 @@ impl From<ScopeName> for Scope {
             ScopeName::ClientsRead => Self::ClientsRead,
             ScopeName::ClientsWrite => Self::ClientsWrite,
             ScopeName::MoneyWrite => Self::MoneyWrite,
+            ScopeName::LogsRead => Self::LogsRead,
             ScopeName::AuditRead => Self::AuditRead,
             ScopeName::Invitations => Self::Invitations,
             ScopeName::InventoryRead => Self::InventoryRead,

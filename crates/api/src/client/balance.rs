@@ -22,7 +22,7 @@ pub(crate) struct Balance {
     pub(crate) credit_line: Usd,
     /// All that was ever charged.
     pub(crate) lifetime_spent: Usd,
-    /// All that was ever paid in or granted.
+    /// All that was ever paid in, granted or given back.
     pub(crate) lifetime_earned: Usd,
     /// In which currency.
     #[schema(example = "USD")]

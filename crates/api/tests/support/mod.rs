@@ -18,9 +18,11 @@ use airouter_auth::{
 };
 use airouter_billing::event::Payment;
 use airouter_billing::price_book::{OutputLimit, RawPricing};
-use airouter_billing::{AccountId, ApiKeyId, SessionId, Timestamp, UserId};
+use airouter_billing::{AccountId, ApiKeyId, Nanos, SessionId, Timestamp, UsageEvent, UserId};
 use airouter_store::Store;
 use airouter_store::clients::{ModelAccess, NewKey, NewPerson, RequestLimits, Role};
+use airouter_store::conformance::{Client, World as Books};
+use airouter_store::ledger::Adjustment;
 use airouter_store::logins::NewSession;
 use airouter_store::prices::{ListedModel, PriceProvider};
 use airouter_store_sqlite::{OpenMode, SqliteStore};
@@ -284,6 +286,32 @@ impl World {
         let (provider, models) = (PriceProvider::OpenRouter, [model]);
         let recorded = self.store.record_models(provider, &models, self.now());
         recorded.await.unwrap();
+    }
+
+    /// A replica and a master account, to settle requests with; there can be one.
+    pub(crate) async fn books(&self) -> Books {
+        Books::new(Arc::clone(&self.store)).await
+    }
+
+    /// A request with a list cost of $0.001, for which this account is charged $0.0008.
+    pub(crate) async fn request(&self, books: &Books, whose: &Somebody) -> UsageEvent {
+        let credit = Adjustment {
+            account: whose.account,
+            amount: Nanos::new(800_000),
+            reason: "a test".to_owned(),
+            actor: "a test".to_owned(),
+            at: self.now(),
+        };
+        self.store.adjust(&credit).await.unwrap();
+        let client = Client {
+            account: whose.account,
+            payment: Payment::Prepaid,
+            key: self.key(whose).await,
+            hash: ClientKey::generate().unwrap().hash(),
+        };
+        let event = books.event(&client, "0.001");
+        books.commit(vec![event.clone()]).await;
+        event
     }
 
     /// Sends a request with these headers; a body is JSON.

@@ -1,12 +1,11 @@
 //! What credits and debits have in common.
 
-use airouter_auth::sha256;
 use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, Nanos};
-use airouter_store::client_admin::{Booked, Booking, IdempotencyKey};
+use airouter_store::client_admin::{Booked, Booking};
 use airouter_store::ledger::Adjustment;
 use axum::Json;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -15,13 +14,11 @@ use super::one;
 use crate::answer::Answer;
 use crate::audited;
 use crate::caller::{ClientAddress, Operator};
+use crate::idempotency;
 use crate::problem::Problem;
 use crate::recall;
 use crate::shared::Shared;
 use crate::values::{Id, Usd};
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LONGEST_KEY: usize = 255;
 
 /// What is to be booked.
 #[derive(Deserialize, ToSchema)]
@@ -85,7 +82,8 @@ pub(super) async fn book(
         });
     }
     let reason = audited::reason(&request.reason)?;
-    let idempotency = idempotency(&teller, direction, account, amount, &reason)?;
+    let asked = format!("{} {account} {amount} {reason}", direction.action());
+    let idempotency = idempotency::key(teller.headers, teller.operator.user, &asked)?;
     let client = one::find(shared, account).await?;
     if client.payment == Payment::Metered {
         return Err(Problem::NoBalance);
@@ -126,31 +124,4 @@ pub(super) async fn book(
         Booked::OtherRequest => Err(Problem::KeyOfAnotherRequest),
         Booked::Running => Err(Problem::KeyRuns),
     }
-}
-
-/// The caller's key, bound to what it asks for.
-fn idempotency(
-    teller: &Teller<'_>,
-    direction: Direction,
-    account: AccountId,
-    amount: Nanos,
-    reason: &str,
-) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = teller.headers.get(IDEMPOTENCY_KEY) else {
-        return Ok(None);
-    };
-    let key = value
-        .to_str()
-        .ok()
-        .filter(|key| !key.is_empty() && key.len() <= LONGEST_KEY)
-        .ok_or(Problem::Invalid {
-            field: "Idempotency-Key",
-            expected: "1 to 255 printable ASCII characters",
-        })?;
-    let request = format!("{} {account} {amount} {reason}", direction.action());
-    Ok(Some(IdempotencyKey {
-        user: teller.operator.user,
-        key: key.to_owned(),
-        request: sha256(request.as_bytes()),
-    }))
 }
