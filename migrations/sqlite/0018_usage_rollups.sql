@@ -201,6 +201,38 @@ CREATE TABLE usage_by_payer (
     PRIMARY KEY (grain, bucket, payer_id)
 ) STRICT, WITHOUT ROWID;
 
+-- What one step adds, by all that sums are kept by: each request is looked at once. Empty but in the midst of a step.
+CREATE TABLE usage_step (
+    payer_id BLOB NOT NULL,
+    api_key_id BLOB NOT NULL,
+    shown_model TEXT NOT NULL,
+    model TEXT NOT NULL,
+    master_account_id BLOB NOT NULL,
+    quarter INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    failed_attempts INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    audio_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    image_output_tokens INTEGER NOT NULL,
+    list_cost_nanos INTEGER NOT NULL,
+    cost_nanos INTEGER NOT NULL,
+    price_nanos INTEGER NOT NULL,
+    charged_nanos INTEGER NOT NULL,
+    crash_nanos INTEGER NOT NULL,
+    uncollected_nanos INTEGER NOT NULL,
+    failed_attempt_nanos INTEGER NOT NULL,
+    unknown_nanos INTEGER NOT NULL,
+    first_bytes INTEGER NOT NULL,
+    first_byte_micros INTEGER NOT NULL,
+    duration_micros INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE usage_rollup_state (
     singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
     -- All rows of request_logs up to this one are in the sums.

@@ -8,7 +8,7 @@ use crate::connection::{begin, failed};
 use crate::open::SqliteStore;
 
 /// No more are added in one transaction: commits of requests wait meanwhile, some milliseconds.
-const MOST_EVENTS: u32 = 200;
+const MOST_EVENTS: u32 = 500;
 
 /// How far the sums go, and how far they will.
 struct Step {
@@ -56,35 +56,16 @@ impl Rollups for SqliteStore {
         .map_err(failed)?;
         let logs = (step.logs_through, step.logs_to);
         let later = (step.later_through, step.later_to);
+        sqlx::query_file!("src/usage/fold_step.sql", logs.0, logs.1, later.0, later.1)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
         for add in [
-            sqlx::query_file!(
-                "src/usage/fold_by_key.sql",
-                logs.0,
-                logs.1,
-                later.0,
-                later.1
-            ),
-            sqlx::query_file!(
-                "src/usage/fold_by_model.sql",
-                logs.0,
-                logs.1,
-                later.0,
-                later.1
-            ),
-            sqlx::query_file!(
-                "src/usage/fold_by_payer.sql",
-                logs.0,
-                logs.1,
-                later.0,
-                later.1
-            ),
-            sqlx::query_file!(
-                "src/usage/fold_in_all.sql",
-                logs.0,
-                logs.1,
-                later.0,
-                later.1
-            ),
+            sqlx::query_file!("src/usage/fold_by_key.sql"),
+            sqlx::query_file!("src/usage/fold_by_model.sql"),
+            sqlx::query_file!("src/usage/fold_by_payer.sql"),
+            sqlx::query_file!("src/usage/fold_in_all.sql"),
+            sqlx::query!("DELETE FROM usage_step"),
         ] {
             add.execute(&mut *transaction).await.map_err(failed)?;
         }

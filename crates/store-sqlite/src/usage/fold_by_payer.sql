@@ -1,20 +1,3 @@
-WITH added AS (
-    SELECT payer_id,
-        finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS quarter,
-        requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
-        cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
-        price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes,
-        first_byte_micros, duration_micros
-    FROM usage_added WHERE source = 'log' AND place > $1 AND place <= $2
-    UNION ALL
-    SELECT payer_id,
-        finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS quarter,
-        requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
-        cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
-        price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes,
-        first_byte_micros, duration_micros
-    FROM usage_added WHERE source = 'later' AND place > $3 AND place <= $4
-)
 INSERT INTO usage_by_payer (
     grain, bucket, payer_id,
     requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens,
@@ -28,7 +11,7 @@ SELECT grain.seconds, quarter - (quarter % grain.micros + grain.micros) % grain.
     sum(list_cost_nanos), sum(cost_nanos), sum(price_nanos), sum(charged_nanos), sum(crash_nanos),
     sum(uncollected_nanos), sum(failed_attempt_nanos), sum(unknown_nanos), sum(first_bytes), sum(first_byte_micros),
     sum(duration_micros)
-FROM added CROSS JOIN (
+FROM usage_step CROSS JOIN (
     SELECT 86400 AS seconds, 86400000000 AS micros UNION ALL SELECT 1382400, 1382400000000
 ) AS grain
 WHERE true
