@@ -2,7 +2,6 @@
 //! nothing about who the tenant is.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
@@ -34,12 +33,11 @@ impl Pseudonyms {
         context.update(PURPOSE);
         context.update(account);
         let tag = context.sign();
-        let mut text = String::from("air_");
-        for byte in tag.as_ref().iter().take(PSEUDONYM_BYTES) {
-            // Writing to a string can't fail.
-            let _ = write!(text, "{byte:02x}");
+        let mut number = [0; PSEUDONYM_BYTES];
+        for (digit, byte) in number.iter_mut().zip(tag.as_ref()) {
+            *digit = *byte;
         }
-        Pseudonym(text.into())
+        Pseudonym(format!("air_{:032x}", u128::from_be_bytes(number)).into())
     }
 }
 

@@ -361,7 +361,7 @@ fn forwarded_body(
     wanted: &[Wanted],
     hold: &Hold,
 ) -> Bytes {
-    let pseudonym = gateway.pseudonyms.of(snapshot.payer.get().as_bytes());
+    let pseudonym = gateway.pseudonyms.of(snapshot.payer);
     let asked_instead = wanted::asked_instead(request, wanted);
     let plan = RewritePlan {
         models: asked_instead.as_deref(),

@@ -22,7 +22,7 @@ use crate::offers::Suited;
 use crate::problem::Problem;
 use crate::session::Session;
 use crate::upstream::UpstreamBody;
-use crate::wire::answer::Answer;
+use crate::wire::answer::ReadAnswer;
 use crate::wire::chunk::{self, Inspected, Interest};
 use crate::wire::sse::{EventSplitter, Frame, Kind, data_payload};
 
@@ -38,7 +38,7 @@ pub(crate) const GENERATION_ID: HeaderName = HeaderName::from_static("x-generati
 /// What an upstream began to answer.
 pub(crate) enum Answered {
     /// All of it.
-    Whole(Bytes),
+    Whole(ReadAnswer),
     /// A stream, whose first event may already have been taken out of the splitter.
     Stream(OpenStream),
 }
@@ -209,7 +209,9 @@ impl<'a> Attempt<'a> {
             Err(_) => return Err(Failure::of(FaultKind::Timeout)),
         };
         self.session.moments.upstream_last = Some(Instant::now());
-        let answer = Answer::parse(&bytes).map_err(|_| Failure::of(FaultKind::BadAnswer))?;
+        let read = ReadAnswer::read(bytes.into());
+        let read = read.map_err(|_| Failure::of(FaultKind::BadAnswer))?;
+        let answer = read.look();
         let meter = &mut self.session.meter;
         meter.note_generation(answer.id.as_deref());
         meter.note_server(answer.model.as_deref(), answer.provider.as_deref());
@@ -217,12 +219,14 @@ impl<'a> Attempt<'a> {
             meter.read(usage, Finality::Final);
         }
         if answer.is_failure() && answer.choices != chunk::Choices::Content {
-            return Err(match UpstreamError::inside_success(bytes.trim_ascii()) {
-                Some(error) => failure_of(&error, self.kind()),
-                None => Failure::of(FaultKind::BadAnswer),
-            });
+            return Err(
+                match UpstreamError::inside_success(read.text().trim_ascii().as_bytes()) {
+                    Some(error) => failure_of(&error, self.kind()),
+                    None => Failure::of(FaultKind::BadAnswer),
+                },
+            );
         }
-        Ok(Answered::Whole(bytes))
+        Ok(Answered::Whole(read))
     }
 
     /// Waits for the first event with data, or for as long as the client can wait without a heartbeat. The wait for the

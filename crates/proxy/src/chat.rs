@@ -7,7 +7,6 @@ use airouter_billing::disconnect::ReadShare;
 use airouter_billing::event::{self, Ending};
 use airouter_billing::{Nanos, RequestId};
 use airouter_store::clients::KeySnapshot;
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -30,7 +29,7 @@ use crate::relay::{Relay, Wish};
 use crate::route::Surface;
 use crate::service::Caller;
 use crate::session::{Session, Settled};
-use crate::wire::answer::Answer;
+use crate::wire::answer::{Answer, ReadAnswer};
 use crate::wire::request::{Delivery, StreamUsage};
 use crate::wire::usage::{Dialect, rewrite_usage};
 
@@ -141,11 +140,11 @@ async fn answer(
         AnswerHeaders::Off => None,
     };
     let (mut response, price, left) = match answered {
-        Answered::Whole(bytes) => {
+        Answered::Whole(read) => {
             if client_gone.is_cancelled() {
-                session.abandoned = Some(left_unread(&bytes));
+                session.abandoned = Some(left_unread(&read));
             }
-            let (response, price) = whole(session, bytes, surface).await?;
+            let (response, price) = whole(session, &read, surface).await?;
             (response, price, left())
         }
         Answered::Stream(stream) => {
@@ -170,12 +169,11 @@ async fn answer(
 /// A whole answer, with the client's price in it, sent when its usage is durable.
 async fn whole(
     session: Session,
-    bytes: Bytes,
+    read: &ReadAnswer,
     surface: Surface,
 ) -> Result<(Response<AnswerBody>, Option<Nanos>), Problem> {
     let shown_model = session.shown_model();
-    let mut answer =
-        Answer::parse(&bytes).map_err(|_| Problem::Unavailable { retry_after: None })?;
+    let mut answer = read.look();
     if let Some(shown) = &shown_model {
         answer.show_model(shown);
     }
@@ -250,12 +248,12 @@ fn replayed(
 }
 
 /// A whole answer whose client did not wait for it: it can't be cancelled, and none of it is read.
-fn left_unread(bytes: &Bytes) -> Abandoned {
+fn left_unread(answer: &ReadAnswer) -> Abandoned {
     Abandoned {
         how: Abandonment::Drained,
         share: ReadShare {
             read: 0,
-            unread: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            unread: u64::try_from(answer.text().len()).unwrap_or(u64::MAX),
         },
     }
 }

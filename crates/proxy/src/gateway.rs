@@ -30,6 +30,7 @@ use crate::keys::KeyCache;
 use crate::leases::LeaseKeeper;
 use crate::masters::{FreeQuota, Masters};
 use crate::metrics::{Alarm, Gauge, Metrics};
+use crate::pseudonyms::KnownPseudonyms;
 use crate::read_body::BodyMemory;
 use crate::replica::Replica;
 use crate::resolver::Resolver;
@@ -160,7 +161,7 @@ pub struct Gateway {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) pseudonyms: Pseudonyms,
+    pub(crate) pseudonyms: KnownPseudonyms,
     pub(crate) upstream: UpstreamClient,
     pub(crate) settings: Settings,
     pub(crate) control_plane: Arc<dyn ControlPlane>,
@@ -247,7 +248,7 @@ impl Gateway {
             store,
             clock,
             metrics,
-            pseudonyms,
+            pseudonyms: KnownPseudonyms::new(pseudonyms),
             upstream,
             limiter,
             settings,

@@ -48,6 +48,7 @@ pub mod metrics;
 mod models;
 pub mod offers;
 pub mod problem;
+mod pseudonyms;
 mod quote;
 mod rate_headers;
 mod read_body;

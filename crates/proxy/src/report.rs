@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use airouter_billing::UsageEvent;
+use uuid::Uuid;
 
 use crate::abandoned::Abandoned;
 use crate::catalog::CatalogEntry;
@@ -89,12 +90,13 @@ impl Report {
 
     /// The one line of a request; its fields are documented in `docs/request-log.md`.
     fn log(&self, event: &UsageEvent, timing: &Timing) {
+        let (mut request, mut payer) = (Uuid::encode_buffer(), Uuid::encode_buffer());
         tracing::info!(
             target: "airouter::request",
-            request = %event.request.id,
+            request = &*event.request.id.get().hyphenated().encode_lower(&mut request),
             client = %self.client,
             key = &*self.key_preview,
-            payer = %event.request.payer,
+            payer = &*event.request.payer.get().hyphenated().encode_lower(&mut payer),
             model = event.request.requested_model,
             served_model = event.served.model,
             provider = event.served.provider,

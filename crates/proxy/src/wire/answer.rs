@@ -1,4 +1,6 @@
 //! A whole answer that was not streamed: what it says, and how it is passed on.
+//!
+//! It is read once: [`ReadAnswer`] keeps the text and where everything lies in it, [`Answer`] looks at it.
 
 use std::borrow::Cow;
 
@@ -7,7 +9,7 @@ use serde_json::value::RawValue;
 pub use super::choices::Choices;
 use super::choices::{self, Survey};
 use super::chunk::ACCOUNT_MEMBERS;
-use super::json::{self, JsonError, Member, ObjectWriter};
+use super::json::{self, JsonError, Member, MemberPlace, ObjectWriter, Place};
 use super::shown_model::ShownModel;
 
 /// An answer's body, read as far as needed.
@@ -31,6 +33,70 @@ pub struct Answer<'a> {
     members: Vec<Member<'a>>,
 }
 
+/// An answer that was read: its text, and where in it is what.
+#[derive(Debug)]
+pub struct ReadAnswer {
+    text: String,
+    members: Vec<MemberPlace>,
+    error: Option<Place>,
+    choices: Choices,
+    finish_reason: Option<Cow<'static, str>>,
+}
+
+impl ReadAnswer {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`JsonError`] if it is no JSON object.
+    pub fn read(body: Vec<u8>) -> Result<Self, JsonError> {
+        let text = String::from_utf8(body).map_err(|_| JsonError::NotUtf8)?;
+        let answer = Answer::parse(text.as_bytes())?;
+        let members = answer.members.iter();
+        let members = members
+            .map(|member| MemberPlace::of(&text, member))
+            .collect();
+        let error = answer.error.map(|error| Place::of(&text, error));
+        let choices = answer.choices;
+        let finish_reason = answer.finish_reason.map(own_reason);
+        Ok(Self {
+            members,
+            error,
+            choices,
+            finish_reason,
+            text,
+        })
+    }
+
+    /// What it says.
+    pub fn look(&self) -> Answer<'_> {
+        let members = self.members.iter();
+        Answer::of(
+            members.map(|place| place.in_text(&self.text)).collect(),
+            Survey {
+                choices: self.choices,
+                finish_reason: self.finish_reason.as_deref().map(Cow::Borrowed),
+                error: self.error.map(|error| error.in_text(&self.text)),
+            },
+            self.text.len(),
+        )
+    }
+
+    /// The text of the body.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The usual reasons need no copy.
+fn own_reason(reason: Cow<'_, str>) -> Cow<'static, str> {
+    match &*reason {
+        "stop" => Cow::Borrowed("stop"),
+        "length" => Cow::Borrowed("length"),
+        "tool_calls" => Cow::Borrowed("tool_calls"),
+        _ => Cow::Owned(reason.into_owned()),
+    }
+}
+
 impl<'a> Answer<'a> {
     /// Reads a body. The white space that an upstream sends before it, to keep the connection alive, is not part of it.
     ///
@@ -38,23 +104,23 @@ impl<'a> Answer<'a> {
     /// [`JsonError`] if it is no JSON object.
     pub fn parse(body: &'a [u8]) -> Result<Self, JsonError> {
         let members = json::members_of(body.trim_ascii())?;
+        let survey = choices::survey(json::last(&members, "choices"));
+        Ok(Self::of(members, survey, body.len()))
+    }
+
+    fn of(members: Vec<Member<'a>>, survey: Survey<'a>, length: usize) -> Self {
         let text = |name| json::last(&members, name).and_then(json::string);
-        let Survey {
-            choices,
-            finish_reason,
-            error,
-        } = choices::survey(json::last(&members, "choices"));
-        Ok(Self {
+        Self {
             id: text("id"),
             model: text("model"),
             provider: text("provider"),
             usage: json::last(&members, "usage"),
-            error: json::last(&members, "error").or(error),
-            choices,
-            finish_reason,
-            length: body.len(),
+            error: json::last(&members, "error").or(survey.error),
+            choices: survey.choices,
+            finish_reason: survey.finish_reason,
+            length,
             members,
-        })
+        }
     }
 
     /// Tells the client another name of the model than the upstream's.
@@ -184,6 +250,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_answer_that_was_read_says_the_same_again(
+            body in prop_oneof![
+                "[ \n]{0,2}\\{(\"(id|model|provider|err\\\\u006fr|error|x)\" ?: ?(\"[a-z\\\\n]{0,5}\"|null|1.50|\\{\"é\":\\[\\]\\}),){0,5}\"usage\":\\{\"cost\":1\\},\"choices\":\\[\\{\"message\":\\{\"content\":\"hi\"\\},\"finish_reason\":\"(stop|error|odd)\"(,\"error\":\\{\\})?\\}\\]\\}[ \n]{0,2}",
+                "\\PC{0,30}",
+            ],
+        ) {
+            let parsed = Answer::parse(body.as_bytes());
+            match ReadAnswer::read(body.clone().into_bytes()) {
+                Ok(read) => {
+                    prop_assert_eq!(&read.look(), &parsed.clone().unwrap());
+                    prop_assert_eq!(read.look().with_usage("{}"), parsed.unwrap().with_usage("{}"));
+                }
+                Err(error) => prop_assert_eq!(parsed, Err(error)),
+            }
+        }
+
         #[test]
         fn random_bodies_are_no_panic(body in proptest::collection::vec(any::<u8>(), 0..100)) {
             if let Ok(answer) = Answer::parse(&body) {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use memchr::{memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{
@@ -73,6 +73,62 @@ impl<'a> Member<'a> {
 /// Where `part`, a slice of `whole`, begins in it, in bytes.
 fn offset_in(whole: &str, part: &str) -> Option<usize> {
     part.as_ptr().addr().checked_sub(whole.as_ptr().addr())
+}
+
+/// Where a piece of a text lies in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    start: usize,
+    end: usize,
+}
+
+impl Place {
+    /// Where `part` lies in `whole`, of which it is a slice.
+    pub fn of(whole: &str, part: &str) -> Self {
+        let start = offset_in(whole, part).unwrap_or(whole.len());
+        let end = start.saturating_add(part.len());
+        Self { start, end }
+    }
+
+    /// The piece; empty in another text that is too short for it.
+    pub fn in_text(self, whole: &str) -> &str {
+        whole.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// Where a member lies in its text, so that it can be looked at again without reading that anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberPlace {
+    text: Place,
+    value: Place,
+    /// The name, if it is not written as it is.
+    unescaped: Option<String>,
+}
+
+impl MemberPlace {
+    /// Where `member`, which was read from it, lies in `whole`.
+    pub fn of(whole: &str, member: &Member<'_>) -> Self {
+        Self {
+            text: Place::of(whole, member.text),
+            value: Place::of(whole, member.value),
+            unescaped: match &member.name {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(name) => Some(name.clone()),
+            },
+        }
+    }
+
+    /// The member again.
+    pub fn in_text<'a>(&'a self, whole: &'a str) -> Member<'a> {
+        let text = self.text.in_text(whole);
+        let quoted = text.strip_prefix('"').unwrap_or_default();
+        let plain = || &quoted[..memchr(b'"', quoted.as_bytes()).unwrap_or(0)];
+        Member {
+            name: Cow::Borrowed(self.unescaped.as_deref().unwrap_or_else(plain)),
+            text,
+            value: self.value.in_text(whole),
+        }
+    }
 }
 
 /// Reads `body` as the members of the JSON object that it is, in their order, duplicates included; white space around
