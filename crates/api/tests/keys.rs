@@ -176,7 +176,6 @@ async fn limits_that_cant_be_are_refused() {
         ("allowed_addresses", json!(["192.0.2.0/33"])),
         ("allowed_addresses", many("192.0.2.1", 65)),
         ("expires_at", json!("2026-11-20T11:59:59Z")),
-        ("expires_at", json!("9999-12-31T23:59:59-23:00")),
     ] {
         let mut body = json!({"name": "a key"});
         body[field] = value;
@@ -189,6 +188,7 @@ async fn limits_that_cant_be_are_refused() {
         }
     }
     for (field, value) in [
+        ("expires_at", json!("9999-12-31T23:59:59-23:00")),
         ("spend_limit", json!({"amount": 1, "reset": "daily"})),
         ("spend_limit", json!({"amount": "1", "reset": "hourly"})),
         ("spend_limit", json!({"amount": "1"})),

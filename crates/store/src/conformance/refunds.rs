@@ -8,7 +8,7 @@ use airouter_billing::{BudgetId, Nanos, RequestId, UsageEvent};
 use uuid::Uuid;
 
 use super::client_admin::entry;
-use super::world::{Client, START, World, charge, lost, new_person};
+use super::world::{Client, ENTRIES, START, World, charge, lost, new_person};
 use crate::client_admin::{Booked, IdempotencyKey};
 use crate::clients::{Change, ChangePosition};
 use crate::refunds::{BookedRefund, RefundOrder, Refunding};
@@ -110,7 +110,7 @@ pub async fn a_refund_gives_back_what_was_charged(store: Arc<dyn Store>) {
     };
     assert_eq!(world.store.requests(&query).await.unwrap().requests, [told]);
 
-    let log = world.store.audit_log(0, 10).await.unwrap();
+    let log = world.store.audit_log(ENTRIES, 10).await.unwrap();
     let json = |amount: &str| Some(format!(r#"{{"refunded":"{amount}"}}"#));
     let changes: Vec<_> = log
         .iter()
@@ -148,7 +148,7 @@ pub async fn only_charges_are_refunded(store: Arc<dyn Store>) {
         booked(refund(&world, partly, None).await).amount.get(),
         500_000
     );
-    assert_eq!(world.store.audit_log(0, 10).await.unwrap().len(), 1);
+    assert_eq!(world.store.audit_log(ENTRIES, 10).await.unwrap().len(), 1);
     world.assert_adds_up(2).await;
 }
 
