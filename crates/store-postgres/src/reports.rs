@@ -58,12 +58,16 @@ async fn key_usage(
 ) -> Result<KeyUsage, StoreError> {
     let row = sqlx::query!(
         r#"SELECT coalesce(sum(charged_nanos), 0)::bigint AS "total!",
-            coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $2), 0)::bigint AS "daily!",
-            coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $3), 0)::bigint AS "weekly!",
-            coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $4), 0)::bigint AS "monthly!"
+            coalesce(sum(charged_nanos) FILTER (WHERE at >= $2), 0)::bigint AS "daily!",
+            coalesce(sum(charged_nanos) FILTER (WHERE at >= $3), 0)::bigint AS "weekly!",
+            coalesce(sum(charged_nanos) FILTER (WHERE at >= $4), 0)::bigint AS "monthly!"
         FROM (
-            SELECT charged_nanos, finished_at FROM request_logs WHERE api_key_id = $1
-            UNION ALL SELECT charged_nanos, finished_at FROM request_corrections WHERE api_key_id = $1
+            SELECT charged_nanos, bucket AS at FROM usage_by_key WHERE grain = 86400 AND api_key_id = $1
+            UNION ALL
+            SELECT charged_nanos, finished_at AS at FROM usage_amounts
+            WHERE transaction_id BETWEEN (SELECT folded_through + 1 FROM usage_rollup_state)
+                    AND (SELECT coalesce(max(id), 0) FROM ledger_transactions)
+                AND api_key_id = $1
         ) AS charged"#,
         key.get(),
         timestamptz(Period::Day.start(now)),

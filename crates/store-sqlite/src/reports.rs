@@ -25,12 +25,17 @@ impl Reports for SqliteStore {
         );
         let row = sqlx::query!(
             r#"SELECT coalesce(sum(charged_nanos), 0) AS "total!: i64",
-                coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $2), 0) AS "daily!: i64",
-                coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $3), 0) AS "weekly!: i64",
-                coalesce(sum(charged_nanos) FILTER (WHERE finished_at >= $4), 0) AS "monthly!: i64"
+                coalesce(sum(charged_nanos) FILTER (WHERE at >= $2), 0) AS "daily!: i64",
+                coalesce(sum(charged_nanos) FILTER (WHERE at >= $3), 0) AS "weekly!: i64",
+                coalesce(sum(charged_nanos) FILTER (WHERE at >= $4), 0) AS "monthly!: i64"
             FROM (
-                SELECT charged_nanos, finished_at FROM request_logs WHERE api_key_id = $1
-                UNION ALL SELECT charged_nanos, finished_at FROM request_corrections WHERE api_key_id = $1
+                SELECT charged_nanos, bucket AS at FROM usage_by_key WHERE grain = 86400 AND api_key_id = $1
+                UNION ALL
+                SELECT charged_nanos, finished_at AS at FROM usage_amounts
+                WHERE source = 'log' AND place > (SELECT logs_through FROM usage_rollup_state) AND api_key_id = $1
+                UNION ALL
+                SELECT charged_nanos, finished_at AS at FROM usage_amounts
+                WHERE source = 'later' AND place > (SELECT later_through FROM usage_rollup_state) AND api_key_id = $1
             ) AS charged"#,
             id,
             day,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::error::StoreError;
 
-/// What a key has spent, in client prices.
+/// What a key has spent, in client prices, without what was refunded; by the days in which requests were finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyUsage {
     /// Ever.

@@ -1,19 +1,34 @@
+-- By terms first: their texts are read once for all requests that have them.
 WITH added AS MATERIALIZED (
-    SELECT payer_id, api_key_id, shown_model, model, master_account_id,
-        date_bin('15 minutes', finished_at, TIMESTAMPTZ '1970-01-01 00:00:00+00') AS quarter,
-        usage_sum(requests) AS requests, usage_sum(failed_attempts) AS failed_attempts, usage_sum(errors) AS errors,
-        usage_sum(cancelled) AS cancelled, usage_sum(prompt_tokens) AS prompt_tokens,
-        usage_sum(completion_tokens) AS completion_tokens, usage_sum(cached_tokens) AS cached_tokens,
-        usage_sum(cache_write_tokens) AS cache_write_tokens, usage_sum(audio_tokens) AS audio_tokens,
-        usage_sum(reasoning_tokens) AS reasoning_tokens, usage_sum(image_output_tokens) AS image_output_tokens,
-        usage_sum(list_cost_nanos) AS list_cost_nanos, usage_sum(cost_nanos) AS cost_nanos,
-        usage_sum(price_nanos) AS price_nanos, usage_sum(charged_nanos) AS charged_nanos,
-        usage_sum(crash_nanos) AS crash_nanos, usage_sum(uncollected_nanos) AS uncollected_nanos,
-        usage_sum(failed_attempt_nanos) AS failed_attempt_nanos, usage_sum(unknown_nanos) AS unknown_nanos,
-        usage_sum(first_bytes) AS first_bytes, usage_sum(first_byte_micros) AS first_byte_micros,
-        usage_sum(duration_micros) AS duration_micros
-    FROM usage_added WHERE transaction_id > $1 AND transaction_id <= $2
-    GROUP BY 1, 2, 3, 4, 5, 6
+    SELECT payer_id, api_key_id,
+        left(coalesce(terms.shown_model, answered_model, terms.requested_model, ''), 256) AS shown_model,
+        left(coalesce(answered_model, terms.requested_model, ''), 256) AS model,
+        coalesce(terms.master_account, '00000000-0000-0000-0000-000000000000'::uuid) AS master_account_id,
+        quarter,
+        requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
+        cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
+        price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos, first_bytes,
+        first_byte_micros, duration_micros
+    FROM (
+        SELECT payer_id, api_key_id, price_terms_id, answered_model,
+            date_bin('15 minutes', finished_at, TIMESTAMPTZ '1970-01-01 00:00:00+00') AS quarter,
+            usage_sum(requests) AS requests, usage_sum(failed_attempts) AS failed_attempts,
+            usage_sum(errors) AS errors, usage_sum(cancelled) AS cancelled, usage_sum(prompt_tokens) AS prompt_tokens,
+            usage_sum(completion_tokens) AS completion_tokens, usage_sum(cached_tokens) AS cached_tokens,
+            usage_sum(cache_write_tokens) AS cache_write_tokens, usage_sum(audio_tokens) AS audio_tokens,
+            usage_sum(reasoning_tokens) AS reasoning_tokens, usage_sum(image_output_tokens) AS image_output_tokens,
+            usage_sum(list_cost_nanos) AS list_cost_nanos, usage_sum(cost_nanos) AS cost_nanos,
+            usage_sum(price_nanos) AS price_nanos, usage_sum(charged_nanos) AS charged_nanos,
+            usage_sum(crash_nanos) AS crash_nanos, usage_sum(uncollected_nanos) AS uncollected_nanos,
+            usage_sum(failed_attempt_nanos) AS failed_attempt_nanos, usage_sum(unknown_nanos) AS unknown_nanos,
+            usage_sum(first_bytes) AS first_bytes, usage_sum(first_byte_micros) AS first_byte_micros,
+            usage_sum(duration_micros) AS duration_micros
+        FROM usage_amounts WHERE transaction_id > $1 AND transaction_id <= $2
+        GROUP BY 1, 2, 3, 4, 5
+    ) AS summed
+    JOIN price_terms ON price_terms.id = summed.price_terms_id
+    CROSS JOIN LATERAL json_to_record(price_terms.terms::json)
+        AS terms (shown_model text, requested_model text, master_account uuid)
 ),
 by_key AS (
     INSERT INTO usage_by_key (

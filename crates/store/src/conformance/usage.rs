@@ -6,7 +6,8 @@ use std::sync::Arc;
 use airouter_billing::correction::Answers;
 use airouter_billing::event::{Ending, LossReason, ModelName};
 use airouter_billing::{
-    ApiKeyId, MasterAccountId, Nanos, Outcome, RequestId, Timestamp, TokenCounts, UsageEvent,
+    ApiKeyId, MasterAccountId, Nanos, Outcome, Period, RequestId, Timestamp, TokenCounts,
+    UsageEvent,
 };
 use rust_decimal::{Decimal, RoundingStrategy};
 
@@ -353,6 +354,31 @@ async fn compare_payers(business: &mut Business) {
     });
 }
 
+async fn compare_keys(business: &mut Business) {
+    let client = business.one_of(&business.clients.clone());
+    let now = business.time();
+    let charged_since = |start: Option<Timestamp>| {
+        business
+            .standing
+            .values()
+            .filter(|it| it.event.request.api_key == client.key)
+            .filter(|it| it.event.outcome == Outcome::Charged)
+            .filter(|it| start.is_none_or(|start| it.event.finished_at >= start))
+            .map(Standing::charged)
+            .fold(Nanos::ZERO, Nanos::saturating_add)
+    };
+    let told = business.world.store.key_usage(client.key, now).await;
+    let told = told.unwrap();
+    assert_eq!(told.total, charged_since(None));
+    for (period, told) in [
+        (Period::Day, told.daily),
+        (Period::Week, told.weekly),
+        (Period::Month, told.monthly),
+    ] {
+        assert_eq!(told, charged_since(Some(period.start(now))), "{period:?}");
+    }
+}
+
 async fn compare_operators(business: &mut Business) {
     let by = business.one_of(&[
         OperatorPart::Whole,
@@ -424,6 +450,7 @@ pub async fn reports_are_the_sums_of_requests(store: Arc<dyn Store>) {
         }
         if step % 3 == 0 {
             compare_payers(&mut business).await;
+            compare_keys(&mut business).await;
             compare_operators(&mut business).await;
             compare_clients(&mut business).await;
         }
@@ -433,6 +460,7 @@ pub async fn reports_are_the_sums_of_requests(store: Arc<dyn Store>) {
     assert_eq!(again, Folded::Done);
     for _ in 0..10 {
         compare_payers(&mut business).await;
+        compare_keys(&mut business).await;
         compare_operators(&mut business).await;
         compare_clients(&mut business).await;
     }
