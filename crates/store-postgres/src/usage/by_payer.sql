@@ -74,6 +74,6 @@ SELECT period::bigint AS "period!", about AS "about!",
     usage_sum(duration_micros) AS "duration_micros!"
 FROM summed
 GROUP BY period, about
-HAVING $10::text = '' OR usage_sum(requests) <> 0 OR usage_sum(charged_nanos) <> 0
+HAVING usage_sum(requests) <> 0 OR usage_sum(charged_nanos) <> 0 OR ($10::text = '' AND usage_sum(failed_attempts) <> 0)
 ORDER BY period, usage_sum(charged_nanos) DESC, usage_sum(cost_nanos) DESC, about
 LIMIT $11 OFFSET $12

@@ -70,5 +70,6 @@ SELECT period::bigint AS "period!", about AS "about!",
     usage_sum(duration_micros) AS "duration_micros!"
 FROM summed
 GROUP BY period, about
+HAVING usage_sum(requests) <> 0 OR usage_sum(failed_attempts) <> 0 OR usage_sum(charged_nanos) <> 0
 ORDER BY period, usage_sum(charged_nanos) DESC, usage_sum(cost_nanos) DESC, about
 LIMIT $8 OFFSET $9

@@ -88,6 +88,6 @@ SELECT period AS "period!: i64", about AS "about!: String",
     sum(duration_micros) AS "duration_micros!: i64"
 FROM summed
 GROUP BY period, about
-HAVING $5 = '' OR sum(requests) <> 0 OR sum(failed_attempts) <> 0 OR sum(charged_nanos) <> 0
+HAVING sum(requests) <> 0 OR sum(failed_attempts) <> 0 OR sum(charged_nanos) <> 0
 ORDER BY period, sum(charged_nanos) DESC, sum(cost_nanos) DESC, about
 LIMIT $6 OFFSET $7
