@@ -17,6 +17,14 @@ const MONEY_WORDS: &[&str] = &[
     "cost", "upstream", "price", "pricing", "discount", "credit", "charge", "billed", "byok", "usd",
 ];
 
+/// Members without money that are in most usage objects, to know at once.
+const WITHOUT_MONEY: &[&str] = &[
+    "prompt_tokens_details",
+    "completion_tokens_details",
+    "server_tool_use",
+    "server_tool_use_details",
+];
+
 /// Why a usage object could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UsageError {
@@ -113,7 +121,7 @@ fn object<'a>(members: &[Member<'a>], name: &str) -> Vec<Member<'a>> {
 
 fn count(members: &[Member<'_>], field: &'static str) -> Result<Option<u64>, UsageError> {
     match json::last(members, field) {
-        Some(value) if json::is_number(value) => {
+        Some(value) if is_numeric(value) => {
             let digits_fit = value
                 .parse()
                 .map_err(|_| UsageError::InvalidCount { field });
@@ -121,6 +129,11 @@ fn count(members: &[Member<'_>], field: &'static str) -> Result<Option<u64>, Usa
         }
         _ => Ok(None),
     }
+}
+
+/// Whether a JSON value is a number.
+fn is_numeric(value: &str) -> bool {
+    value.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
 /// The text of an amount, written as a number or as a string that holds one.
@@ -180,7 +193,7 @@ fn keep_without_money(writer: &mut ObjectWriter, member: &Member<'_>, levels: u3
 }
 
 fn is_money(name: &str) -> bool {
-    if name.ends_with("_tokens") {
+    if name.ends_with("_tokens") || WITHOUT_MONEY.contains(&name) {
         return false;
     }
     let name = name.to_ascii_lowercase();
