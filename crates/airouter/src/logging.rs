@@ -1,10 +1,16 @@
 //! Logs: lines of JSON on standard error, or plain text when a person is looking.
 
+mod json_line;
+mod paced;
+
 use std::io::{self, IsTerminal as _};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+
+use self::json_line::JsonLine;
+use self::paced::Paced;
 
 /// Lines that wait for a slow reader; beyond that they are dropped and counted, so that no request waits for a log.
 const BUFFERED_LINES: usize = 16_384;
@@ -27,17 +33,13 @@ impl Logging {
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(BUFFERED_LINES)
-            .finish(io::stderr());
+            .finish(Paced::new(io::stderr()));
         let dropped = writer.error_counter();
         let logs = fmt().with_env_filter(filter).with_writer(writer);
         if io::stderr().is_terminal() {
             logs.try_init()
         } else {
-            logs.json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .try_init()
+            logs.event_format(JsonLine).try_init()
         }
         .map_err(LoggingError)?;
         Ok(Self {
