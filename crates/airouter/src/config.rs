@@ -17,6 +17,7 @@ use std::fmt;
 
 use airouter_api::{RegistrationMode, Setting};
 use airouter_proxy::answer_headers::AnswerHeaders;
+use airouter_proxy::cors::AllowedOrigins;
 use airouter_proxy::gateway::ProxyProtocol;
 
 pub(crate) use connections::{CertificateFiles, Connections};
@@ -135,6 +136,15 @@ impl Config {
             (
                 "AIROUTER_IDLE_SECONDS",
                 connections.idle.as_secs().to_string(),
+            ),
+            (
+                "AIROUTER_CORS_ORIGINS",
+                or_unset(
+                    &listeners
+                        .allowed_origins
+                        .as_ref()
+                        .map(AllowedOrigins::as_text),
+                ),
             ),
             ("AIROUTER_DATA_DIR", storage.data_dir.display().to_string()),
             ("DATABASE_URL", storage.database.to_string()),

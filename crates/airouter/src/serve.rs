@@ -188,6 +188,7 @@ fn settings(config: &Config) -> Settings {
         credit_every: config.upstream.credit_every,
         max_connections: MOST_CONNECTIONS,
         answer_headers: config.listeners.answer_headers,
+        allowed_origins: config.listeners.allowed_origins.clone(),
         connections_per_address: config.connections.per_address,
         trusted_proxies: config.connections.trusted_proxies.iter().copied().collect(),
         proxy_protocol: config.connections.proxy_protocol,

@@ -23,9 +23,13 @@ pub(crate) fn refresh_token(headers: &HeaderMap) -> Option<&str> {
         .find_map(|pair| pair.trim().strip_prefix(REFRESH)?.strip_prefix('='))
 }
 
-/// The headers that give a browser its cookies.
+/// The headers that give a browser its cookies. The proof comes in a header of its own too, for pages of another origin,
+/// which can't read this one's cookies.
 pub(crate) fn set(token: &RefreshToken, proof: &str) -> Result<HeaderMap, Problem> {
-    both(token.expose(), proof, REFRESH_TOKEN_SECONDS)
+    let mut headers = both(token.expose(), proof, REFRESH_TOKEN_SECONDS)?;
+    let repeated = HeaderValue::from_str(proof).map_err(|_| Problem::Internal)?;
+    headers.insert(FORGERY_HEADER, repeated);
+    Ok(headers)
 }
 
 /// The headers that take them away.

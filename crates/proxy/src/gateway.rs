@@ -23,6 +23,7 @@ use crate::changes;
 use crate::client_address::TrustedProxies;
 use crate::clock::Clock;
 use crate::control_plane::ControlPlane;
+use crate::cors::AllowedOrigins;
 use crate::history::{Committed, Continuity, History};
 use crate::idempotency::ClaimKeeper;
 use crate::in_flight::InFlight;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Whether answers carry what they cost.
     pub answer_headers: AnswerHeaders,
+    /// Whose pages may use this server from a browser; `None` is nobody's.
+    pub allowed_origins: Option<AllowedOrigins>,
     /// Most of them from one address; `None` is any number.
     pub connections_per_address: Option<NonZeroUsize>,
     /// Who is believed when it says for whom it speaks.

@@ -31,6 +31,7 @@ mod choosing;
 pub mod client_address;
 pub mod clock;
 pub mod control_plane;
+pub mod cors;
 pub mod early_head;
 mod events;
 mod forward;

@@ -37,6 +37,14 @@ pub(crate) async fn answer(
     peer: Peer,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
+    let origins = gateway.settings.allowed_origins.as_ref();
+    let page = origins.map(|origins| origins.page(request.headers()));
+    let preflight = page
+        .as_ref()
+        .and_then(|page| page.preflight(request.method(), request.headers()));
+    if let Some(answer) = preflight {
+        return answer;
+    }
     let client = gateway
         .settings
         .trusted_proxies
@@ -61,6 +69,9 @@ pub(crate) async fn answer(
     // A UUID is always a header value.
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some(page) = page {
+        page.mark(response.headers_mut());
     }
     response
 }

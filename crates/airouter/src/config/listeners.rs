@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use airouter_proxy::answer_headers::AnswerHeaders;
+use airouter_proxy::cors::AllowedOrigins;
 
 use super::environment::Reader;
 use super::web_address::plain_http_url;
@@ -27,6 +28,8 @@ pub(crate) struct Listeners {
     pub(crate) max_body_bytes: usize,
     /// Whether answers carry `x-airouter-…` headers.
     pub(crate) answer_headers: AnswerHeaders,
+    /// Whose pages may use it from a browser; `None` is nobody's.
+    pub(crate) allowed_origins: Option<AllowedOrigins>,
 }
 
 impl Listeners {
@@ -70,6 +73,11 @@ impl Listeners {
                     _ => None,
                 })
                 .unwrap_or_default(),
+            allowed_origins: reader.parsed(
+                "AIROUTER_CORS_ORIGINS",
+                "origins without paths, at most 64, separated by commas, like https://app.example.com; or * alone",
+                AllowedOrigins::parse,
+            ),
         }
     }
 

@@ -60,6 +60,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "a client that sends no request, or does not read, for so long is disconnected",
     ),
     setting(
+        "AIROUTER_CORS_ORIGINS",
+        "",
+        "origins, comma-separated, whose pages may use it from a browser; *: anybody's, without cookies",
+    ),
+    setting(
         "AIROUTER_DATA_DIR",
         "./data",
         "where the SQLite file, generated secrets and the spool are kept; each replica has its own",
