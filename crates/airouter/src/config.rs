@@ -14,6 +14,7 @@ mod upstream;
 mod web_address;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use airouter_api::{RegistrationMode, Setting};
 use airouter_proxy::answer_headers::AnswerHeaders;
@@ -105,10 +106,11 @@ impl Config {
         let set = |is_set: bool| if is_set { "(set)" } else { "(not set)" };
         let or_unset =
             |text: &Option<String>| text.clone().unwrap_or_else(|| "(not set)".to_owned());
-        let chain = connections
-            .tls
-            .as_ref()
-            .map(|files| files.chain.display().to_string());
+        let tls_file = |file: fn(&CertificateFiles) -> &PathBuf| {
+            let files = connections.tls.as_ref();
+            or_unset(&files.map(|files| file(files).display().to_string()))
+        };
+        let keys = |count: usize| format!("({count} keys)");
         let discount = upstream
             .discount_or_default()
             .map(|discount| discount.fraction() * rust_decimal::Decimal::ONE_HUNDRED);
@@ -116,7 +118,8 @@ impl Config {
             ("AIROUTER_LISTEN", listeners.clients.to_string()),
             ("AIROUTER_METRICS_LISTEN", listeners.metrics.to_string()),
             ("AIROUTER_PUBLIC_URL", or_unset(&listeners.public_url)),
-            ("AIROUTER_TLS_CERT", or_unset(&chain)),
+            ("AIROUTER_TLS_CERT", tls_file(|files| &files.chain)),
+            ("AIROUTER_TLS_KEY", tls_file(|files| &files.key)),
             (
                 "AIROUTER_TRUSTED_PROXIES",
                 or_unset(&connections.proxies_as_text()),
@@ -149,9 +152,10 @@ impl Config {
             ("AIROUTER_DATA_DIR", storage.data_dir.display().to_string()),
             ("DATABASE_URL", storage.database.to_string()),
             ("REDIS_URL", set(storage.redis.is_some()).to_owned()),
+            ("OPENROUTER_MASTER_KEYS", keys(upstream.master_keys.len())),
             (
-                "OPENROUTER_MASTER_KEYS",
-                format!("({} keys)", upstream.master_keys.len()),
+                "OPENROUTER_PROVISIONING_KEY",
+                keys(upstream.management_keys.len()),
             ),
             (
                 "OPENROUTER_DISCOUNT_PERCENT",
@@ -173,6 +177,21 @@ impl Config {
             (
                 "HTTPS_PROXY",
                 set(upstream.https_proxy.is_some()).to_owned(),
+            ),
+            (
+                "AIROUTER_FIRST_HEADERS_SECONDS",
+                upstream.stream_headers.as_secs().to_string(),
+            ),
+            (
+                "AIROUTER_CREDIT_SECONDS",
+                upstream.credit_every.as_secs().to_string(),
+            ),
+            (
+                "AIROUTER_RECONCILE_MINUTES",
+                upstream.reconcile_after.map_or_else(
+                    || "off".to_owned(),
+                    |after| (after.as_secs() / 60).to_string(),
+                ),
             ),
             (
                 "AIROUTER_MAX_BODY_BYTES",
@@ -197,6 +216,7 @@ impl Config {
                 process.shutdown.as_secs().to_string(),
             ),
             ("AIROUTER_LOG", or_unset(&process.log)),
+            ("RUST_LOG", or_unset(&process.rust_log)),
         ]
         .into_iter()
         .map(|(name, value)| Setting { name, value })

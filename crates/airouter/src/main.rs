@@ -66,7 +66,7 @@ fn run(
     environment: Environment,
     config: Config,
 ) -> anyhow::Result<ExitCode> {
-    let filter = config.process.log.as_deref();
+    let filter = config.process.log();
     let logging = Logging::start(filter.unwrap_or(command_line.default_log()))?;
     for name in &config.unknown {
         tracing::warn!(name, "this variable means nothing: is it mistyped?");

@@ -18,12 +18,24 @@ pub(crate) struct Process {
     pub(crate) worker_threads: Option<NonZeroUsize>,
     /// For so long running answers may go on when it is told to stop.
     pub(crate) shutdown: Duration,
-    /// What is logged; `None` is up to the command.
-    pub(crate) log: Option<String>,
+    /// What is logged, by `AIROUTER_LOG`.
+    pub(super) log: Option<String>,
+    /// What is logged, by `RUST_LOG`; only looked at where the other one is not set.
+    pub(super) rust_log: Option<String>,
 }
 
 impl Process {
+    /// What is logged; `None` is up to the command.
+    pub(crate) fn log(&self) -> Option<&str> {
+        self.log.as_deref().or(self.rust_log.as_deref())
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let by_own_name = log(reader, "AIROUTER_LOG");
+        let by_other_name = match by_own_name {
+            Some(_) => None,
+            None => log(reader, "RUST_LOG"),
+        };
         Self {
             worker_threads: reader.parsed(
                 "AIROUTER_WORKER_THREADS",
@@ -46,7 +58,8 @@ impl Process {
                     },
                 )
                 .unwrap_or(DEFAULT_SHUTDOWN),
-            log: log(reader, "AIROUTER_LOG").or_else(|| log(reader, "RUST_LOG")),
+            log: by_own_name,
+            rust_log: by_other_name,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret;
 
+use super::settings::SETTINGS;
 use super::{Config, DatabaseAddress, Environment};
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -272,4 +273,32 @@ fn replicas_need_the_same_secrets() {
         ("ENCRYPTION_KEY", KEY),
     ];
     assert_eq!(faults_of(&all), None);
+}
+
+#[test]
+fn what_holds_is_told_of_every_setting() {
+    let told: Vec<_> = read(&[]).settings().into_iter().map(|it| it.name).collect();
+    let known: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(told, known);
+}
+
+#[test]
+fn the_readme_describes_every_setting() {
+    let readme = include_str!("../../../../README.md");
+    let mut described: Vec<_> = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| variable | default |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|names| names.split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    let mut known: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    // It is told beside the variable that it stands in for.
+    known.retain(|name| *name != "RUST_LOG");
+    assert!(readme.contains("`RUST_LOG` where it is not set"));
+    known.sort_unstable();
+    described.sort_unstable();
+    assert_eq!(described, known);
 }
