@@ -2,6 +2,7 @@
 
 mod connections;
 mod environment;
+mod links;
 mod listeners;
 mod process;
 mod registration;
@@ -23,6 +24,7 @@ use airouter_proxy::gateway::ProxyProtocol;
 
 pub(crate) use connections::{CertificateFiles, Connections};
 pub(crate) use environment::{Environment, Faults};
+pub(crate) use links::Links;
 pub(crate) use listeners::{Listeners, reachable};
 pub(crate) use process::Process;
 pub(crate) use secrets::Secrets;
@@ -47,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
     /// Who may register.
     pub(crate) registration: RegistrationMode,
+    /// What becomes of links that nobody mails.
+    pub(crate) links: Links,
     /// How the process runs.
     pub(crate) process: Process,
     /// Variables that look like settings and are none.
@@ -83,6 +87,7 @@ impl Config {
             upstream: Upstream::read(&mut reader),
             secrets: Secrets::read(&mut reader),
             registration: registration::read(&mut reader),
+            links: Links::read(&mut reader),
             process: Process::read(&mut reader),
             unknown: environment.unknown(),
         };
@@ -100,6 +105,7 @@ impl Config {
             upstream,
             secrets,
             registration,
+            links,
             process,
             unknown: _,
         } = self;
@@ -174,6 +180,7 @@ impl Config {
                 set(secrets.admin_password.is_some()).to_owned(),
             ),
             ("AIROUTER_REGISTRATION", registration.name().to_owned()),
+            ("AIROUTER_LOG_LINKS", links.name().to_owned()),
             (
                 "HTTPS_PROXY",
                 set(upstream.https_proxy.is_some()).to_owned(),

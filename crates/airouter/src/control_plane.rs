@@ -13,6 +13,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::config::Config;
+use crate::mail;
 use crate::secret_files;
 use crate::upstreams::{MasterBoard, OperatorUpstreams};
 
@@ -24,6 +25,7 @@ pub(crate) fn new(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
     board: MasterBoard,
+    public_url: &str,
 ) -> anyhow::Result<Arc<dyn ControlPlane>> {
     let clock = Arc::clone(clock);
     let api = Api::new(Parts {
@@ -35,6 +37,8 @@ pub(crate) fn new(
             upstream: config.upstream.clone(),
             board,
         }),
+        mail: mail::new(config.links),
+        public_url: public_url.to_owned(),
         settings: config.settings(),
         now: Arc::new(move || clock.now()),
     })?;

@@ -10,6 +10,7 @@ mod control_plane;
 mod database;
 mod lifecycle;
 mod logging;
+mod mail;
 mod master_accounts;
 mod masters;
 mod metrics_server;

@@ -101,7 +101,7 @@ impl Server {
                 .context("HTTPS_PROXY")?,
             limiter: limiter(config, &clock, lifecycle)?,
             settings: settings(config),
-            control_plane: control_plane::new(config, &store, &clock, board)?,
+            control_plane: control_plane::new(config, &store, &clock, board, &public_url)?,
         })
         .await?;
         let loader = catalog_loader(config, &store, &clock, &opened)?;

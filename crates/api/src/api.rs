@@ -19,6 +19,7 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use crate::caller::ClientAddress;
+use crate::mail::Mail;
 use crate::passwords::Passwords;
 use crate::problem::Problem;
 use crate::registration::RegistrationMode;
@@ -58,6 +59,10 @@ pub struct Parts {
     pub registration: RegistrationMode,
     /// What upstreams are asked, and what only the process knows of master accounts.
     pub upstreams: Arc<dyn Upstreams>,
+    /// What takes messages to people.
+    pub mail: Arc<dyn Mail>,
+    /// Where people reach the pages that links lead to, without a slash at the end.
+    pub public_url: String,
     /// What the server runs with, without secrets.
     pub settings: Vec<Setting>,
     /// The clock.

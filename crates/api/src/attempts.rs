@@ -1,46 +1,126 @@
-//! Slows down whoever guesses passwords: attempts are counted by account and by address, in bounded memory, and beyond a
-//! few there is a pause after each, twice as long as the one before. Each replica counts for itself.
+//! Slows down whoever guesses, or floods somebody with mail: attempts are counted by whom they concern and by the address that
+//! they come from, in bounded memory, and beyond a few there is a pause after each, twice as long as the one before. Each
+//! replica counts for itself.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use airouter_billing::Timestamp;
+use airouter_billing::{Timestamp, UserId};
 use quick_cache::unsync::Cache;
 
 use crate::names::network;
 
-/// Accounts and addresses that are counted at the same time; those that come once are forgotten first.
+/// Who is counted at the same time; those that come once are forgotten first.
 const MOST: usize = 100_000;
+
+/// Something that is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attempt<'a> {
+    /// Somebody shows a password.
+    LogIn {
+        /// Of the login with this e-mail address; whether there is one doesn't matter.
+        email: &'a str,
+        from: IpAddr,
+    },
+    /// Somebody registers.
+    Register { from: IpAddr },
+    /// Somebody presents a token that was mailed.
+    UseToken { from: IpAddr },
+    /// Somebody wants a link to reset a password.
+    Reset {
+        /// For the login with this e-mail address; whether there is one doesn't matter.
+        email: &'a str,
+        from: IpAddr,
+    },
+    /// Somebody wants the link that proves an e-mail address once more.
+    Resend { to: UserId },
+}
+
+impl Attempt<'_> {
+    /// For whom it counts.
+    fn counted(self) -> Vec<Who> {
+        let same = |email: &str| email.to_lowercase().into_boxed_str();
+        match self {
+            Self::LogIn { email, from } => {
+                vec![Who::Account(same(email)), Who::Address(network(from))]
+            }
+            Self::Register { from } => vec![Who::Registering(network(from))],
+            Self::UseToken { from } => vec![Who::Address(network(from))],
+            Self::Reset { email, from } => {
+                vec![Who::Mailbox(same(email)), Who::Mailing(network(from))]
+            }
+            Self::Resend { to } => vec![Who::Resending(to)],
+        }
+    }
+}
 
 /// Whose attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Who {
-    /// To log in to this account; whether it exists doesn't matter.
+    /// To log in to this account.
     Account(Box<str>),
-    /// To log in from this network.
+    /// To log in, or to use a token, from this network.
     Address(IpAddr),
     /// To register from this network.
     Registering(IpAddr),
+    /// To have links mailed to this address.
+    Mailbox(Box<str>),
+    /// To have links mailed, from this network.
+    Mailing(IpAddr),
+    /// To have a link mailed to oneself.
+    Resending(UserId),
 }
 
-impl Who {
+/// How attempts are slowed down.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
     /// Attempts without a pause.
-    const fn free(&self) -> u32 {
-        match self {
-            Self::Account(_) => 5,
-            // Many people may share an address.
-            Self::Address(_) => 50,
-            Self::Registering(_) => 100,
+    free: u32,
+    /// The first pause.
+    first: Duration,
+    /// The longest one.
+    longest: Duration,
+}
+
+impl Rule {
+    const fn new(free: u32, first_seconds: u64, longest_seconds: u64) -> Self {
+        Self {
+            free,
+            first: Duration::from_secs(first_seconds),
+            longest: Duration::from_secs(longest_seconds),
         }
     }
 
-    /// The longest pause. An account's is short: others could keep its owner out.
-    const fn longest_pause(&self) -> Duration {
-        match self {
-            Self::Account(_) => Duration::from_secs(60),
-            Self::Address(_) | Self::Registering(_) => Duration::from_secs(15 * 60),
+    /// The pause after so many attempts.
+    fn pause(self, attempts: u32) -> Duration {
+        match attempts.checked_sub(self.free) {
+            None => Duration::ZERO,
+            Some(beyond) => (self.first * (1 << beyond.min(16))).min(self.longest),
         }
+    }
+}
+
+impl Who {
+    const fn rule(&self) -> Rule {
+        match self {
+            // The pauses are short: others could keep the owner out.
+            Self::Account(_) => Rule::new(5, 1, 60),
+            // Many people may share an address.
+            Self::Address(_) => Rule::new(50, 1, 15 * 60),
+            Self::Registering(_) => Rule::new(100, 1, 15 * 60),
+            // Each is a mail that somebody may not want.
+            Self::Mailbox(_) | Self::Resending(_) => Rule::new(3, 60, 30 * 60),
+            Self::Mailing(_) => Rule::new(50, 1, 15 * 60),
+        }
+    }
+
+    /// Whether a success says that all attempts were the owner's; from an address, others' may be among them.
+    const fn is_one_persons(&self) -> bool {
+        matches!(
+            self,
+            Self::Account(_) | Self::Mailbox(_) | Self::Resending(_)
+        )
     }
 }
 
@@ -63,33 +143,10 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Counts an attempt to log in, as one that failed, before it is made: many at the same time count too. An error says how
-    /// long to wait; nothing is counted then.
-    pub(crate) fn log_in(
-        &self,
-        email: &str,
-        address: IpAddr,
-        now: Timestamp,
-    ) -> Result<(), Duration> {
-        self.count(&[account(email), Who::Address(network(address))], now)
-    }
-
-    /// Takes back an attempt that succeeded: all of the account's, one of the address's.
-    pub(crate) fn logged_in(&self, email: &str, address: IpAddr) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.remove(&account(email));
-        let address = Who::Address(network(address));
-        if let Some(mut count) = counts.get_mut(&address) {
-            count.attempts = count.attempts.saturating_sub(1);
-        }
-    }
-
-    /// Counts a registration. An error says how long to wait.
-    pub(crate) fn register(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        self.count(&[Who::Registering(network(address))], now)
-    }
-
-    fn count(&self, everybody: &[Who], now: Timestamp) -> Result<(), Duration> {
+    /// Counts an attempt, as one that failed, before it is made: many at the same time count too. An error says how long to
+    /// wait; nothing is counted then.
+    pub(crate) fn count(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<(), Duration> {
+        let everybody = attempt.counted();
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = everybody
             .iter()
@@ -99,7 +156,7 @@ impl Attempts {
         }
         for who in everybody {
             let before = counts
-                .get(who)
+                .get(&who)
                 .copied()
                 .filter(|count| now.micros_since(count.last) < FORGOTTEN_AFTER)
                 .unwrap_or_default();
@@ -107,22 +164,29 @@ impl Attempts {
                 attempts: before.attempts.saturating_add(1),
                 last: now,
             };
-            counts.insert(who.clone(), count);
+            counts.insert(who, count);
         }
         Ok(())
+    }
+
+    /// Takes back an attempt that succeeded: all of the account's, one of the address's.
+    pub(crate) fn succeeded(&self, attempt: &Attempt<'_>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for who in attempt.counted() {
+            if who.is_one_persons() {
+                counts.remove(&who);
+            } else if let Some(mut count) = counts.get_mut(&who) {
+                count.attempts = count.attempts.saturating_sub(1);
+            }
+        }
     }
 }
 
 /// How much of the pause after the last attempt is left.
 fn wait(who: &Who, count: Count, now: Timestamp) -> Option<Duration> {
-    let beyond = count.attempts.checked_sub(who.free())?;
-    let pause = Duration::from_secs(1_u64 << beyond.min(16)).min(who.longest_pause());
+    let pause = who.rule().pause(count.attempts);
     let left = pause.saturating_sub(Duration::from_micros(now.micros_since(count.last)));
     (!left.is_zero()).then_some(left)
-}
-
-fn account(email: &str) -> Who {
-    Who::Account(email.to_lowercase().into())
 }
 
 #[cfg(test)]
@@ -135,37 +199,48 @@ mod tests {
         Timestamp::from_micros(1_795_176_000_000_000).plus_seconds(seconds)
     }
 
+    fn log_in(email: &str) -> Attempt<'_> {
+        Attempt::LogIn { email, from: HERE }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let rule = Rule::new(3, 60, 30 * 60);
+        let pauses: Vec<u64> = (0..12).map(|count| rule.pause(count).as_secs()).collect();
+        assert_eq!(
+            pauses,
+            [0, 0, 0, 60, 120, 240, 480, 960, 1800, 1800, 1800, 1800]
+        );
+        assert_eq!(rule.pause(u32::MAX), Duration::from_secs(1800));
+    }
+
     #[test]
     fn pauses_grow_and_end() {
         let attempts = Attempts::default();
+        let count = |email: &str, now| attempts.count(&log_in(email), at(now));
         for _ in 0..5 {
-            attempts.log_in("ann@example.com", HERE, at(0)).unwrap();
+            count("ann@example.com", 0).unwrap();
         }
         let mut now = 0;
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let wait = attempts.log_in("Ann@Example.com", HERE, at(now));
+            let wait = count("Ann@Example.com", now);
             assert_eq!(wait, Err(Duration::from_secs(pause)));
             // Another account is not concerned.
-            attempts
-                .log_in(&format!("bob{now}@example.com"), HERE, at(now))
-                .unwrap();
+            count(&format!("bob{now}@example.com"), now).unwrap();
             now += i64::try_from(pause).unwrap();
-            attempts.log_in("ann@example.com", HERE, at(now)).unwrap();
+            count("ann@example.com", now).unwrap();
         }
-        attempts
-            .log_in("ann@example.com", HERE, at(now + 3600))
-            .unwrap();
-        attempts
-            .log_in("ann@example.com", HERE, at(now + 3600))
-            .unwrap();
+        count("ann@example.com", now + 3600).unwrap();
+        count("ann@example.com", now + 3600).unwrap();
     }
 
     #[test]
     fn a_success_forgets_the_accounts_attempts() {
         let attempts = Attempts::default();
+        let ann = log_in("ann@example.com");
         for _ in 0..100 {
-            attempts.log_in("ann@example.com", HERE, at(0)).unwrap();
-            attempts.logged_in("ann@example.com", HERE);
+            attempts.count(&ann, at(0)).unwrap();
+            attempts.succeeded(&ann);
         }
     }
 
@@ -173,13 +248,18 @@ mod tests {
     fn an_address_is_slowed_down_over_all_accounts() {
         let attempts = Attempts::default();
         for number in 0..50 {
-            attempts
-                .log_in(&format!("a{number}@example.com"), HERE, at(0))
-                .unwrap();
+            let email = format!("a{number}@example.com");
+            attempts.count(&log_in(&email), at(0)).unwrap();
         }
-        assert!(attempts.log_in("z@example.com", HERE, at(0)).is_err());
-        let elsewhere = "192.0.2.1".parse().unwrap();
-        attempts.log_in("z@example.com", elsewhere, at(0)).unwrap();
-        attempts.register(HERE, at(0)).unwrap();
+        let zoe = log_in("z@example.com");
+        assert!(attempts.count(&zoe, at(0)).is_err());
+        let elsewhere = Attempt::LogIn {
+            email: "z@example.com",
+            from: "192.0.2.1".parse().unwrap(),
+        };
+        attempts.count(&elsewhere, at(0)).unwrap();
+        attempts
+            .count(&Attempt::Register { from: HERE }, at(0))
+            .unwrap();
     }
 }

@@ -18,6 +18,7 @@ mod document;
 mod idempotency;
 pub mod inventory;
 mod keys;
+pub mod mail;
 pub mod names;
 mod organizations;
 mod page;

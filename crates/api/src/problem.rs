@@ -31,6 +31,12 @@ pub(crate) enum Problem {
     ScopeMissing(&'static str),
     /// E-mail address or password is wrong; which one is not told.
     WrongCredentials,
+    /// The caller's password is another one.
+    WrongPassword,
+    /// The token of a link is none that is good.
+    NoSuchMailedToken,
+    /// The caller's e-mail address is proved already.
+    EmailVerified,
     /// Too many attempts.
     TooManyAttempts(Duration),
     /// Too many calls.
@@ -215,6 +221,12 @@ impl Problem {
                 "The e-mail address or the password is wrong",
                 "Check both. After several attempts there are pauses between them.",
             ),
+            Self::WrongPassword => told(
+                StatusCode::FORBIDDEN,
+                "wrong_password",
+                "The password is wrong",
+                "Send the password that you log in with. After several attempts there are pauses between them.",
+            ),
             Self::TooManyAttempts(wait) => told(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_attempts",
@@ -298,6 +310,18 @@ impl Problem {
                 "no_such_invitation",
                 "There is no such invitation",
                 "Send the code of one that is for your e-mail address, and is not used, revoked or expired.",
+            ),
+            Self::NoSuchMailedToken => told(
+                StatusCode::NOT_FOUND,
+                "no_such_token",
+                "There is no such token",
+                "It was used, has expired, or a later link has taken its place. Ask for another link.",
+            ),
+            Self::EmailVerified => told(
+                StatusCode::CONFLICT,
+                "email_verified",
+                "The e-mail address is proved",
+                "It was proved before; there is nothing to send.",
             ),
             Self::InUse(what) => told(
                 StatusCode::CONFLICT,

@@ -12,7 +12,10 @@ use crate::admin::{
     aliases, audit_log, clients, invitations, logs, master_accounts, models, operator_tokens,
     plans, prices, settings, stats, tiers,
 };
-use crate::auth::{api_keys, login, logout, me, refresh, register, sessions};
+use crate::auth::{
+    api_keys, login, logout, me, password, password_reset, refresh, register, sessions,
+    verify_email,
+};
 use crate::caller::{admins_only, everybody, logins_only, operators_only};
 use crate::client::{balance, recent_requests, request, usage};
 use crate::document;
@@ -29,6 +32,9 @@ pub(crate) fn public() -> Group {
         .routes(routes!(register::register))
         .routes(routes!(login::login))
         .routes(routes!(refresh::refresh))
+        .routes(routes!(verify_email::verify_email))
+        .routes(routes!(password_reset::request_password_reset))
+        .routes(routes!(password_reset::confirm::confirm_password_reset))
 }
 
 /// For whoever has logged in.
@@ -36,6 +42,8 @@ pub(crate) fn logins() -> Group {
     Group::default()
         .routes(routes!(logout::logout))
         .routes(routes!(me::me))
+        .routes(routes!(password::change_password))
+        .routes(routes!(verify_email::resend::resend_email_verification))
         .routes(routes!(
             api_keys::list::list_api_keys,
             api_keys::create::create_api_key

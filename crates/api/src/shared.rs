@@ -10,8 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::Parts;
-use crate::attempts::Attempts;
+use crate::attempts::{Attempt, Attempts};
+use crate::mail::Mail;
 use crate::passwords::Passwords;
+use crate::problem::Problem;
 use crate::rates::Rates;
 use crate::registration::RegistrationMode;
 use crate::upstreams::Upstreams;
@@ -39,6 +41,9 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     pub(crate) registration: RegistrationMode,
     pub(crate) upstreams: Arc<dyn Upstreams>,
+    pub(crate) mail: Arc<dyn Mail>,
+    /// Where people reach the pages that links lead to, without a slash at the end.
+    pub(crate) public_url: String,
     pub(crate) settings: Vec<Setting>,
     /// The OpenAPI document.
     pub(crate) document: Bytes,
@@ -55,6 +60,8 @@ impl Shared {
             rates: Rates::default(),
             registration: parts.registration,
             upstreams: parts.upstreams,
+            mail: parts.mail,
+            public_url: parts.public_url,
             settings: parts.settings,
             document,
             now: parts.now,
@@ -63,6 +70,12 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Timestamp {
         (self.now)()
+    }
+
+    /// Counts an attempt before it is made.
+    pub(crate) fn count(&self, attempt: &Attempt<'_>) -> Result<(), Problem> {
+        let counted = self.attempts.count(attempt, self.now());
+        counted.map_err(Problem::TooManyAttempts)
     }
 
     /// Now, in seconds since the epoch, as tokens have it.

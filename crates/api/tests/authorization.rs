@@ -11,6 +11,7 @@ use airouter_billing::SessionId;
 use airouter_store::clients::Role;
 use airouter_store::conformance::World as Books;
 use airouter_store::logins::SessionEnd;
+use airouter_store::mailed_tokens::MailedKind;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use http::StatusCode;
@@ -81,6 +82,10 @@ enum Body {
     Registration,
     Credentials,
     RefreshToken,
+    EmailVerification,
+    Email,
+    PasswordReset,
+    Passwords,
     Name,
     Amount,
     Reason,
@@ -150,6 +155,41 @@ const TABLE: &[Row] = &[
         Object::None,
         Body::RefreshToken,
         200,
+    ),
+    row(
+        "POST /v1/auth/verify-email",
+        For::Everybody,
+        Object::None,
+        Body::EmailVerification,
+        204,
+    ),
+    row(
+        "POST /v1/auth/verify-email/resend",
+        For::Logins,
+        Object::None,
+        Body::None,
+        202,
+    ),
+    row(
+        "POST /v1/auth/password-reset",
+        For::Everybody,
+        Object::None,
+        Body::Email,
+        202,
+    ),
+    row(
+        "POST /v1/auth/password-reset/confirm",
+        For::Everybody,
+        Object::None,
+        Body::PasswordReset,
+        204,
+    ),
+    row(
+        "POST /v1/auth/password",
+        For::Logins,
+        Object::None,
+        Body::Passwords,
+        204,
     ),
     row(
         "POST /v1/auth/logout",
@@ -983,6 +1023,19 @@ async fn body(row: &Row, caller: Caller, world: &World, people: &People) -> Opti
         Body::RefreshToken => {
             json!({"refresh_token": world.session(&people.client).await.expose()})
         }
+        Body::EmailVerification => {
+            let somebody = world.somebody(Role::Client).await;
+            json!({"token": world.mailed_token(&somebody, MailedKind::VerifyEmail).await})
+        }
+        Body::Email => json!({"email": format!("{}@example.com", Uuid::now_v7().simple())}),
+        Body::PasswordReset => {
+            let somebody = world.somebody(Role::Client).await;
+            let token = world
+                .mailed_token(&somebody, MailedKind::ResetPassword)
+                .await;
+            json!({"token": token, "password": PASSWORD})
+        }
+        Body::Passwords => json!({"current_password": PASSWORD, "password": PASSWORD}),
         Body::Name => json!({"name": "my laptop"}),
         Body::Amount => json!({"amount": "1.5", "reason": "a test"}),
         Body::Reason => json!({"reason": "a test"}),

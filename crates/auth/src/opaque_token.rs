@@ -23,6 +23,10 @@ pub enum OpaqueKind {
     Invitation,
     /// Lets somebody become a member of an organization.
     Membership,
+    /// Proves that somebody reads what is sent to an e-mail address.
+    EmailVerification,
+    /// Lets somebody who reads it choose a new password.
+    PasswordReset,
 }
 
 impl OpaqueKind {
@@ -31,6 +35,8 @@ impl OpaqueKind {
             Self::Operator => "sk-air-op-",
             Self::Invitation => "air-inv-",
             Self::Membership => "air-org-",
+            Self::EmailVerification => "air-ev-",
+            Self::PasswordReset => "air-pr-",
         }
     }
 
@@ -127,8 +133,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "(sk-air-op-|air-inv-|air-org-)?\\PC{0,60}") {
-            for kind in [OpaqueKind::Operator, OpaqueKind::Invitation, OpaqueKind::Membership] {
+        fn no_text_panics(text in "(sk-air-op-|air-inv-|air-org-|air-ev-|air-pr-)?\\PC{0,60}") {
+            for kind in [
+                OpaqueKind::Operator,
+                OpaqueKind::Invitation,
+                OpaqueKind::Membership,
+                OpaqueKind::EmailVerification,
+                OpaqueKind::PasswordReset,
+            ] {
                 if let Ok(token) = OpaqueToken::parse(kind, &text) {
                     prop_assert_eq!(token.expose(), text.as_str());
                 }

@@ -30,6 +30,7 @@ mod lane;
 mod leases;
 mod ledger;
 mod logins;
+mod mailed_tokens;
 mod master_accounts;
 mod member_invitations;
 mod members;

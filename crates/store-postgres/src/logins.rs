@@ -3,6 +3,7 @@
 use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, SessionId, Timestamp, UserId};
 use airouter_store::StoreError;
+use airouter_store::audit::AuditEntry;
 use airouter_store::clients::Role;
 use airouter_store::logins::{
     Credentials, Login, Logins, MOST_SESSIONS, NewSession, Refresh, Refreshed,
@@ -11,8 +12,10 @@ use airouter_store::logins::{
 use async_trait::async_trait;
 use sqlx::{Connection as _, PgConnection};
 
+use crate::audit;
 use crate::connection::failed;
 use crate::convert::{Column, timestamptz, without_nul};
+use crate::dedicated::{begin, finish};
 use crate::open::PostgresStore;
 
 #[async_trait]
@@ -43,6 +46,23 @@ impl Logins for PostgresStore {
             .await
             .map(drop)
             .map_err(failed)
+        })
+        .await
+    }
+
+    async fn change_password(
+        &self,
+        user: UserId,
+        before: &str,
+        after: &str,
+        keep: SessionId,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let change = (before, after);
+            let done = change_password(&mut transaction, user, change, keep, audit).await;
+            finish(transaction, done).await
         })
         .await
     }
@@ -101,15 +121,74 @@ async fn credentials(
     }))
 }
 
+/// Replaces a password's hash (before, after).
+async fn change_password(
+    connection: &mut PgConnection,
+    user: UserId,
+    (before, after): (&str, &str),
+    keep: SessionId,
+    entry: &AuditEntry,
+) -> Result<(), StoreError> {
+    let changed = sqlx::query!(
+        "UPDATE users SET password_hash = $3, updated_at = $4 WHERE id = $1 AND password_hash = $2",
+        user.get(),
+        before,
+        after,
+        timestamptz(entry.at)
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if changed.rows_affected() == 0 {
+        return Err(StoreError::ChangedMeanwhile);
+    }
+    sqlx::query!(
+        "DELETE FROM mailed_tokens WHERE user_id = $1 AND kind = 'reset_password'",
+        user.get()
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let why = SessionEnd::PasswordChanged;
+    end_all(connection, user, Some(keep), why, entry.at).await?;
+    audit::append(connection, entry).await
+}
+
+/// Ends the sessions of a user that go on, but for one. The user is locked before.
+pub(crate) async fn end_all(
+    connection: &mut PgConnection,
+    user: UserId,
+    keep: Option<SessionId>,
+    why: SessionEnd,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE sessions SET ended_at = $3, end_reason = $4
+        WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid AND ended_at IS NULL AND expires_at > $3",
+        user.get(),
+        keep.map(SessionId::get),
+        timestamptz(at),
+        why.name()
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
 async fn start(connection: &mut PgConnection, session: &NewSession) -> Result<Login, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let (user, at) = (session.user.get(), timestamptz(session.at));
     // Those of one user begin one after the other, so that none is counted by nobody.
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user)
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(failed)?
-        .ok_or(StoreError::NotFound { what: "the user" })?;
+    sqlx::query!(
+        "SELECT id FROM users WHERE id = $1 AND ($2::text IS NULL OR password_hash = $2) FOR UPDATE",
+        user,
+        session.password_hash
+    )
+    .fetch_optional(&mut *transaction)
+    .await
+    .map_err(failed)?
+    .ok_or(StoreError::NotFound { what: "the user" })?;
     let kept_since = timestamptz(session.at.plus_seconds(-SESSION_KEPT_SECONDS));
     sqlx::query!(
         "DELETE FROM sessions WHERE user_id = $1 AND coalesce(ended_at, expires_at) < $2",

@@ -23,6 +23,7 @@ mod keys;
 mod leases;
 mod ledger;
 mod logins;
+mod mailed_tokens;
 mod master_accounts;
 mod member_invitations;
 mod members;

@@ -3,6 +3,7 @@
 use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, SessionId, Timestamp, UserId};
 use airouter_store::StoreError;
+use airouter_store::audit::AuditEntry;
 use airouter_store::clients::Role;
 use airouter_store::logins::{
     Credentials, Login, Logins, MOST_SESSIONS, NewSession, Refresh, Refreshed,
@@ -11,6 +12,7 @@ use airouter_store::logins::{
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
+use crate::audit;
 use crate::connection::{begin, failed};
 use crate::convert::Column;
 use crate::open::SqliteStore;
@@ -53,6 +55,43 @@ impl Logins for SqliteStore {
         .await
         .map(drop)
         .map_err(failed)
+    }
+
+    async fn change_password(
+        &self,
+        user: UserId,
+        before: &str,
+        after: &str,
+        keep: SessionId,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (id, at) = (user.get(), audit.at.as_micros());
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        let changed = sqlx::query!(
+            "UPDATE users SET password_hash = $3, updated_at = $4 WHERE id = $1 AND password_hash = $2",
+            id,
+            before,
+            after,
+            at
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        if changed.rows_affected() == 0 {
+            return Err(StoreError::ChangedMeanwhile);
+        }
+        sqlx::query!(
+            "DELETE FROM mailed_tokens WHERE user_id = $1 AND kind = 'reset_password'",
+            id
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        let why = SessionEnd::PasswordChanged;
+        end_all(&mut transaction, user, Some(keep), why, audit.at).await?;
+        audit::append(&mut transaction, audit).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     async fn start_session(&self, session: &NewSession) -> Result<Login, StoreError> {
@@ -139,6 +178,30 @@ impl Logins for SqliteStore {
     }
 }
 
+/// Ends the sessions of a user that go on, but for one.
+pub(crate) async fn end_all(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    keep: Option<SessionId>,
+    why: SessionEnd,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let (user, keep) = (user.get(), keep.map(SessionId::get));
+    let (why, at) = (why.name(), at.as_micros());
+    sqlx::query!(
+        "UPDATE sessions SET ended_at = $3, end_reason = $4
+        WHERE user_id = $1 AND id IS NOT $2 AND ended_at IS NULL AND expires_at > $3",
+        user,
+        keep,
+        at,
+        why
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
 async fn insert(connection: &mut SqliteConnection, session: &NewSession) -> Result<(), StoreError> {
     let (id, user, at) = (session.id.get(), session.user.get(), session.at.as_micros());
     let expires_at = session.expires_at.as_micros();
@@ -155,14 +218,16 @@ async fn insert(connection: &mut SqliteConnection, session: &NewSession) -> Resu
     .map_err(failed)?;
     sqlx::query!(
         "INSERT INTO sessions (id, user_id, refresh_hash, created_at, refreshed_at, expires_at, address, user_agent)
-        SELECT $1, users.id, $3, $4, $4, $5, $6, $7 FROM users WHERE users.id = $2",
+        SELECT $1, users.id, $3, $4, $4, $5, $6, $7 FROM users
+        WHERE users.id = $2 AND ($8 IS NULL OR users.password_hash = $8)",
         id,
         user,
         refresh,
         at,
         expires_at,
         session.address,
-        session.user_agent
+        session.user_agent,
+        session.password_hash
     )
     .execute(&mut *connection)
     .await

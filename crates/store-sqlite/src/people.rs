@@ -278,13 +278,22 @@ pub(crate) async fn by_email(
     store: &SqliteStore,
     email: &str,
 ) -> Result<Option<Person>, StoreError> {
+    let mut reader = store.readers.acquire().await.map_err(failed)?;
+    find(&mut reader, email).await
+}
+
+/// As [`by_email`], on a connection of the caller's.
+pub(crate) async fn find(
+    connection: &mut SqliteConnection,
+    email: &str,
+) -> Result<Option<Person>, StoreError> {
     let row = sqlx::query!(
         r#"SELECT u.id AS user_id, u.email, a.id AS account_id, a.mode
         FROM users u JOIN persons p ON p.user_id = u.id JOIN accounts a ON a.id = p.account_id
         WHERE u.email = $1"#,
         email
     )
-    .fetch_optional(&store.readers)
+    .fetch_optional(connection)
     .await
     .map_err(failed)?;
     row.map(|row| {

@@ -21,6 +21,7 @@ mod key_admin;
 mod leases;
 mod ledger;
 mod logins;
+mod mailed_tokens;
 mod master_accounts;
 mod operator_tokens;
 mod organizations;
@@ -47,6 +48,7 @@ pub use key_admin::*;
 pub use leases::*;
 pub use ledger::*;
 pub use logins::*;
+pub use mailed_tokens::*;
 pub use master_accounts::*;
 pub use operator_tokens::*;
 pub use organizations::*;
@@ -83,6 +85,13 @@ macro_rules! conformance_tests {
             a_used_refresh_token_ends_its_session
             a_refresh_token_is_exchanged_by_one_of_many
             sessions_are_listed_and_bounded
+            a_session_starts_with_the_password_of_now
+            a_changed_password_ends_other_sessions
+            a_mailed_token_is_used_once
+            a_mailed_token_is_for_its_address
+            a_reset_ends_all_sessions_and_tokens
+            nobody_who_is_disabled_gets_or_uses_a_token
+            mailed_tokens_are_bounded
             keys_are_listed_and_revoked_by_their_owner
             a_key_is_seen_by_its_owner_and_its_payer
             a_key_is_changed_as_it_was_seen

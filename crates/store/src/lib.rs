@@ -17,6 +17,7 @@ pub mod leases;
 pub mod ledger;
 pub mod logins;
 pub mod loss_rows;
+pub mod mailed_tokens;
 pub mod master_accounts;
 pub mod operator_tokens;
 pub mod organizations;
@@ -48,6 +49,7 @@ pub use key_admin::KeyAdmin;
 pub use leases::Leases;
 pub use ledger::Ledger;
 pub use logins::Logins;
+pub use mailed_tokens::MailedTokens;
 pub use master_accounts::MasterAccounts;
 pub use operator_tokens::OperatorTokens;
 pub use organizations::Organizations;
@@ -77,6 +79,7 @@ pub trait Store:
     + Leases
     + Ledger
     + Logins
+    + MailedTokens
     + MasterAccounts
     + OperatorTokens
     + Organizations
@@ -106,6 +109,7 @@ impl<T> Store for T where
         + Leases
         + Ledger
         + Logins
+        + MailedTokens
         + MasterAccounts
         + OperatorTokens
         + Organizations

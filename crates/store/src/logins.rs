@@ -5,6 +5,7 @@ use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, SessionId, Timestamp, UserId};
 use async_trait::async_trait;
 
+use crate::audit::AuditEntry;
 use crate::clients::Role;
 use crate::error::StoreError;
 
@@ -54,6 +55,8 @@ pub struct NewSession {
     pub id: SessionId,
     /// Whose.
     pub user: UserId,
+    /// The hash of the password that was found right, if there was one: the session starts only if it still is the user's.
+    pub password_hash: Option<String>,
     /// The first refresh token.
     pub refresh: TokenHash,
     /// When the session ends unless it is refreshed.
@@ -151,8 +154,20 @@ pub trait Logins: Send + Sync + 'static {
         after: &str,
     ) -> Result<(), StoreError>;
 
+    /// Replaces the hash of a password by that of another password, ends the user's other sessions than `keep`, and voids
+    /// what was mailed to reset the password. [`StoreError::ChangedMeanwhile`] where the hash is another than `before` by now.
+    async fn change_password(
+        &self,
+        user: UserId,
+        before: &str,
+        after: &str,
+        keep: SessionId,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+
     /// Starts a session of an active user, ends the oldest beyond [`MOST_SESSIONS`], and forgets those that ended more than
-    /// [`SESSION_KEPT_SECONDS`] ago. [`StoreError::NotFound`] when there is no such user, or it is disabled.
+    /// [`SESSION_KEPT_SECONDS`] ago. [`StoreError::NotFound`] when there is no such user, it is disabled, or has another
+    /// password by now.
     async fn start_session(&self, session: &NewSession) -> Result<Login, StoreError>;
 
     /// The session, if it goes on at `now` and its user is active.

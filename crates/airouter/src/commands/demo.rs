@@ -72,6 +72,7 @@ fn demo_config(
         .with("AIROUTER_DATA_DIR", config.storage.data_dir.join("demo"))
         .with("OPENROUTER_BASE_URL", simulator.base_url())
         .with("OPENROUTER_MASTER_KEYS", DEFAULT_MASTER_KEY)
+        .with("AIROUTER_LOG_LINKS", "on")
         .without("DATABASE_URL")
         .without("REDIS_URL");
     Ok(Config::read(&environment)?)

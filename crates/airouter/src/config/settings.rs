@@ -125,6 +125,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "open",
         "who may register: open, invitation or closed",
     ),
+    setting(
+        "AIROUTER_LOG_LINKS",
+        "off",
+        "on: links that reset passwords are written to the log; for development only",
+    ),
     setting("HTTPS_PROXY", "", "proxy for an https upstream"),
     setting(
         "AIROUTER_FIRST_HEADERS_SECONDS",

@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 use secrecy::ExposeSecret;
 
 use super::settings::SETTINGS;
-use super::{Config, DatabaseAddress, Environment};
+use super::{Config, DatabaseAddress, Environment, Links};
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
     variables
@@ -67,6 +67,7 @@ fn every_fault_is_listed_by_name() {
         ("ENCRYPTION_KEY", "AAAA"),
         ("ADMIN_EMAIL", "nobody"),
         ("ADMIN_PASSWORD", "short"),
+        ("AIROUTER_LOG_LINKS", "yes"),
         ("HTTPS_PROXY", "proxy"),
     ]);
     let named: Vec<_> = faults
@@ -96,6 +97,7 @@ fn every_fault_is_listed_by_name() {
         "ENCRYPTION_KEY",
         "ADMIN_EMAIL",
         "ADMIN_PASSWORD",
+        "AIROUTER_LOG_LINKS",
         "HTTPS_PROXY",
     ] {
         assert_eq!(
@@ -252,6 +254,13 @@ fn postgres_urls_are_shown_without_what_is_secret() {
         assert_eq!(config.storage.database.to_string(), "postgres://db/x");
         assert!(!config.to_string().contains("hunter22"));
     }
+}
+
+#[test]
+fn links_are_in_no_log_unless_the_operator_says_so() {
+    assert_eq!(read(&[]).links, Links::Dropped);
+    let logged = read(&[("AIROUTER_LOG_LINKS", "on")]);
+    assert_eq!(logged.links, Links::Logged);
 }
 
 #[test]

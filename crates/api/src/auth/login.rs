@@ -15,6 +15,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::tokens::{self, Keeper, Tokens, TokensAnswer};
+use crate::attempts::Attempt;
 use crate::body::{JsonBody, secret};
 use crate::caller::ClientAddress;
 use crate::names;
@@ -55,18 +56,20 @@ pub(crate) async fn login(
     JsonBody(request): JsonBody<LoginRequest>,
 ) -> TokensAnswer {
     let email = names::email(&request.email).ok_or(Problem::WrongCredentials)?;
-    shared
-        .attempts
-        .log_in(&email, address, shared.now())
-        .map_err(Problem::TooManyAttempts)?;
-    let user = authenticate(&shared, &email, request.password).await?;
-    shared.attempts.logged_in(&email, address);
+    let attempt = Attempt::LogIn {
+        email: &email,
+        from: address,
+    };
+    shared.count(&attempt)?;
+    let (user, password_hash) = authenticate(&shared, &email, request.password).await?;
+    shared.attempts.succeeded(&attempt);
     let session = tokens::new_session()?;
     let refresh = tokens::new_refresh_token(session)?;
     let now = shared.now();
     let new = NewSession {
         id: session,
         user,
+        password_hash: Some(password_hash.as_str().to_owned()),
         refresh: refresh.hash(),
         expires_at: tokens::session_end(now),
         address: Some(IpAddr::to_string(&address)),
@@ -78,7 +81,7 @@ pub(crate) async fn login(
         .start_session(&new)
         .await
         .map_err(|error| match error {
-            // Disabled in this very moment.
+            // Disabled, or with another password, since this very moment.
             StoreError::NotFound { .. } => Problem::WrongCredentials,
             error => error.into(),
         })?;
@@ -90,12 +93,12 @@ pub(crate) async fn login(
     tokens::answer(&shared, &login, &refresh, keeper)
 }
 
-/// The user with these credentials. Whatever is wrong, the same work is done and the same is said.
+/// The user with these credentials, and the password's hash. Whatever is wrong, the same work is done and the same is said.
 async fn authenticate(
     shared: &Shared,
     email: &str,
     password: SecretString,
-) -> Result<UserId, Problem> {
+) -> Result<(UserId, PasswordHash), Problem> {
     let found = shared.store.credentials(email).await?;
     let hash = found.as_ref().and_then(stored_hash);
     let is_right = shared
@@ -105,18 +108,40 @@ async fn authenticate(
     let (Some(credentials), Some(hash), true) = (found, hash, is_right) else {
         return Err(Problem::WrongCredentials);
     };
+    let user = credentials.user;
     if hash.is_outdated() {
-        let new = shared.passwords.hash(password).await?;
-        shared
-            .store
-            .upgrade_password_hash(credentials.user, hash.as_str(), new.as_str())
-            .await?;
+        return Ok((user, upgraded(shared, user, email, password, &hash).await?));
     }
-    Ok(credentials.user)
+    Ok((user, hash))
+}
+
+/// The hash that is stored when the password's has been replaced by one of these days.
+async fn upgraded(
+    shared: &Shared,
+    user: UserId,
+    email: &str,
+    password: SecretString,
+    old: &PasswordHash,
+) -> Result<PasswordHash, Problem> {
+    let new = shared.passwords.hash(password.clone()).await?;
+    shared
+        .store
+        .upgrade_password_hash(user, old.as_str(), new.as_str())
+        .await?;
+    let stored = shared.store.credentials(email).await?;
+    let stored = stored.as_ref().and_then(stored_hash);
+    match stored {
+        Some(stored) if stored == new => Ok(new),
+        // Another login was quicker, or the password was changed.
+        stored => {
+            let is_right = shared.passwords.is_right(password, stored.clone()).await?;
+            stored.filter(|_| is_right).ok_or(Problem::WrongCredentials)
+        }
+    }
 }
 
 /// The hash of a user who may log in.
-fn stored_hash(credentials: &Credentials) -> Option<PasswordHash> {
+pub(super) fn stored_hash(credentials: &Credentials) -> Option<PasswordHash> {
     let text = credentials
         .password_hash
         .as_deref()

@@ -7,6 +7,7 @@ use airouter_billing::event::Payment;
 use airouter_billing::{AccountId, UserId};
 use airouter_store::StoreError;
 use airouter_store::clients::{NewPerson, RequestLimits, Role};
+use airouter_store::mailed_tokens::MailedKind;
 use axum::extract::State;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -14,7 +15,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::user::User;
+use super::{links, new_password};
 use crate::answer::{Created, created};
+use crate::attempts::Attempt;
 use crate::body::{JsonBody, optional_secret, secret};
 use crate::caller::ClientAddress;
 use crate::names;
@@ -22,10 +25,6 @@ use crate::problem::Problem;
 use crate::registration::RegistrationMode;
 use crate::shared::Shared;
 use crate::values::{Id, Time};
-
-/// A shorter one is guessed.
-const SHORTEST_PASSWORD: usize = 8;
-const LONGEST_PASSWORD: usize = 1024;
 
 /// A new login.
 #[derive(Deserialize, ToSchema)]
@@ -64,7 +63,7 @@ fn invitation(
 
 /// Create a login with a prepaid account at 0.
 ///
-/// It can be used at once; a key comes from `POST /v1/auth/api-keys`.
+/// It can be used at once; a link that proves the e-mail address is mailed to it. A key comes from `POST /v1/auth/api-keys`.
 #[utoipa::path(
     post,
     path = "/v1/auth/register",
@@ -86,19 +85,9 @@ pub(crate) async fn register(
         field: "name",
         expected: "one line of at most 200 bytes",
     })?;
-    let length = registration.password.expose_secret().chars().count();
-    if length < SHORTEST_PASSWORD || registration.password.expose_secret().len() > LONGEST_PASSWORD
-    {
-        return Err(Problem::Invalid {
-            field: "password",
-            expected: "8 characters or more, and at most 1024 bytes",
-        });
-    }
+    new_password::check(&registration.password)?;
     let now = shared.now();
-    shared
-        .attempts
-        .register(address, now)
-        .map_err(Problem::TooManyAttempts)?;
+    shared.count(&Attempt::Register { from: address })?;
     let hash = shared.passwords.hash(registration.password).await?;
     let person = NewPerson {
         user: UserId::new(Uuid::now_v7()),
@@ -127,6 +116,10 @@ pub(crate) async fn register(
         } => Problem::InvitationNeeded,
         error => error.into(),
     })?;
+    // The login is there; who gets no link can ask for another one.
+    if let Err(problem) = links::mail(&shared, &person.email, MailedKind::VerifyEmail).await {
+        tracing::warn!(?problem, user = %person.user, "no link to verify an e-mail address was sent");
+    }
     created(User {
         id: Id(person.user.get()),
         email: person.email,

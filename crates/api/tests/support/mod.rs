@@ -4,9 +4,14 @@
     clippy::allow_attributes,
     reason = "every test program has this module, and none uses all of it"
 )]
-#![expect(clippy::unwrap_used, reason = "tests: what goes wrong fails them")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests: what goes wrong fails them"
+)]
 
 mod fake_upstreams;
+mod kept_mail;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -14,7 +19,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use airouter_api::{Api, Parts, RegistrationMode, RequestBody, Setting};
 use airouter_auth::{
-    AccessClaims, AddressAccess, ClientKey, RefreshToken, TokenKeys, hash_password,
+    AccessClaims, AddressAccess, ClientKey, OpaqueToken, RefreshToken, TokenKeys, hash_password,
 };
 use airouter_billing::event::Payment;
 use airouter_billing::price_book::{OutputLimit, RawPricing};
@@ -24,11 +29,13 @@ use airouter_store::clients::{ModelAccess, NewKey, NewPerson, RequestLimits, Rol
 use airouter_store::conformance::{Client, World as Books};
 use airouter_store::ledger::Adjustment;
 use airouter_store::logins::NewSession;
+use airouter_store::mailed_tokens::{MailedKind, NewMailedToken};
 use airouter_store::prices::{ListedModel, PriceProvider};
 use airouter_store_sqlite::{OpenMode, SqliteStore};
 use bytes::Bytes;
 use fake_upstreams::FakeUpstreams;
 use http::{HeaderMap, Request, StatusCode};
+pub(crate) use kept_mail::KeptMail;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,6 +44,7 @@ use uuid::Uuid;
 /// 2026-11-20T12:00:00Z.
 pub(crate) const START: i64 = 1_795_176_000;
 pub(crate) const PASSWORD: &str = "correct horse battery";
+pub(crate) const PUBLIC_URL: &str = "https://ai.example.com";
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -45,6 +53,7 @@ pub(crate) struct World {
     pub(crate) api: Api,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: TokenKeys,
+    pub(crate) mail: Arc<KeptMail>,
     /// Seconds since the epoch.
     clock: Arc<AtomicI64>,
     password_hash: String,
@@ -97,11 +106,14 @@ impl World {
             let clock = Arc::clone(&clock);
             Arc::new(move || Timestamp::default().plus_seconds(clock.load(Ordering::Acquire)))
         };
+        let mail = Arc::new(KeptMail::default());
         let api = Api::new(Parts {
             store: Arc::clone(&store),
             tokens: token_keys(SECRET),
             registration,
             upstreams: Arc::new(FakeUpstreams),
+            mail: Arc::<KeptMail>::clone(&mail),
+            public_url: PUBLIC_URL.to_owned(),
             settings: vec![Setting {
                 name: "AIROUTER_REGISTRATION",
                 value: registration.name().to_owned(),
@@ -114,6 +126,7 @@ impl World {
             api,
             store,
             tokens: token_keys(SECRET),
+            mail,
             clock,
             password_hash: password_hash.as_str().to_owned(),
             _directory: directory,
@@ -166,6 +179,7 @@ impl World {
         let new = NewSession {
             id: session,
             user: whose.user,
+            password_hash: None,
             refresh: refresh.hash(),
             expires_at: self.now().plus_seconds(7 * 24 * 3600),
             address: None,
@@ -245,6 +259,19 @@ impl World {
         let members = self.store.members(organization, None, 200).await.unwrap();
         let member = members.iter().find(|member| member.person == whom.account);
         member.unwrap().id.to_string()
+    }
+
+    /// A token that was mailed to somebody.
+    pub(crate) async fn mailed_token(&self, whom: &Somebody, kind: MailedKind) -> String {
+        let token = OpaqueToken::generate(kind.opaque()).unwrap();
+        let new = NewMailedToken {
+            kind,
+            token: token.hash(),
+            at: self.now(),
+        };
+        let kept = self.store.keep_mailed_token(&whom.email, &new).await;
+        assert!(kept.unwrap().is_some());
+        token.expose().to_owned()
     }
 
     /// A new key.

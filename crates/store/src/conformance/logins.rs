@@ -7,6 +7,7 @@ use airouter_billing::event::Payment;
 use airouter_billing::{SessionId, Timestamp, UserId};
 use uuid::Uuid;
 
+use super::client_admin::entry;
 use super::world::{START, new_person};
 use crate::clients::{NewPerson, Role};
 use crate::logins::{
@@ -17,7 +18,7 @@ use crate::{Store, StoreError};
 const WEEK: i64 = 7 * 24 * 3600;
 
 /// A person who may log in with a password.
-async fn person(store: &Arc<dyn Store>) -> NewPerson {
+pub(super) async fn person(store: &Arc<dyn Store>) -> NewPerson {
     let mut person = new_person(Payment::Prepaid);
     person.password_hash = Some("$argon2id$old".to_owned());
     store.create_person(&person).await.unwrap();
@@ -30,6 +31,7 @@ fn session_at(user: UserId, at: Timestamp) -> (NewSession, RefreshToken) {
     let session = NewSession {
         id,
         user,
+        password_hash: None,
         refresh: token.hash(),
         expires_at: at.plus_seconds(WEEK),
         address: Some("192.0.2.1".to_owned()),
@@ -188,6 +190,46 @@ pub async fn a_refresh_token_is_exchanged_by_one_of_many(store: Arc<dyn Store>) 
     assert_eq!(succeeded.count(), 1);
     assert!(outcomes.contains(&Refreshed::Reused));
     assert!(store.login(login.session, START).await.unwrap().is_none());
+}
+
+/// A session that a password has proved starts only while it is the user's.
+pub async fn a_session_starts_with_the_password_of_now(store: Arc<dyn Store>) {
+    let person = person(&store).await;
+    let start = async |hash: &str| {
+        let (mut session, _) = session_at(person.user, START);
+        session.password_hash = Some(hash.to_owned());
+        store.start_session(&session).await
+    };
+    start("$argon2id$old").await.unwrap();
+    let refused = start("$argon2id$older").await;
+    assert!(matches!(refused, Err(StoreError::NotFound { .. })));
+    assert_eq!(store.sessions(person.user, START).await.unwrap().len(), 1);
+}
+
+/// A password is changed from what it was, and the user's other sessions end; others' go on.
+pub async fn a_changed_password_ends_other_sessions(store: Arc<dyn Store>) {
+    let person = person(&store).await;
+    let other = self::person(&store).await;
+    let here = started(&store, person.user).await;
+    let there = started(&store, person.user).await;
+    let others = started(&store, other.user).await;
+    let audit = entry(person.account, "login.change_password");
+    let change = async |before, after| {
+        store
+            .change_password(person.user, before, after, here, &audit)
+            .await
+    };
+    let refused = change("$argon2id$older", "$argon2id$no").await;
+    assert!(matches!(refused, Err(StoreError::ChangedMeanwhile)));
+    change("$argon2id$old", "$argon2id$new").await.unwrap();
+    let found = store.credentials(&person.email).await.unwrap().unwrap();
+    assert_eq!(found.password_hash.as_deref(), Some("$argon2id$new"));
+    let goes_on = async |session| store.login(session, START).await.unwrap().is_some();
+    assert!(goes_on(here).await && goes_on(others).await);
+    assert!(!goes_on(there).await);
+    let log = store.audit_log(0, 10).await.unwrap();
+    assert_eq!(log.len(), 1);
+    assert_eq!(log[0].entry, audit);
 }
 
 /// A user's sessions are listed, the latest first, and are bounded in number; old ones are forgotten.
