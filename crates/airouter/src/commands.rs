@@ -3,6 +3,7 @@
 mod accounts;
 mod aliases;
 mod audit;
+mod backup;
 mod credit;
 mod demo;
 mod ledger;
@@ -12,6 +13,7 @@ mod models;
 mod plans;
 mod provision_user;
 mod reconcile;
+mod restore;
 mod serve;
 mod simulate_upstream;
 
@@ -71,6 +73,12 @@ enum Command {
     /// Look at the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Write everything that the database has into a file, while servers go on.
+    #[command(after_help = backup::HELP)]
+    Backup(backup::Arguments),
+    /// Make a new database what a backup has.
+    #[command(after_help = restore::HELP)]
+    Restore(restore::Arguments),
     /// Bring the database's schema to this version.
     #[command(after_help = migrate::HELP)]
     Migrate,
@@ -126,6 +134,8 @@ impl CommandLine {
             | Command::Reconcile(_)
             | Command::MasterAccounts(_)
             | Command::Audit(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
             | Command::Migrate
             | Command::SimulateUpstream(_) => "warn",
         }
@@ -160,6 +170,8 @@ impl CommandLine {
             Command::Reconcile(arguments) => reconcile::run(arguments, &context.config).await,
             Command::MasterAccounts(command) => master_accounts::run(command, &context).await,
             Command::Audit(AuditCommand::Verify) => audit::verify(&context.config).await,
+            Command::Backup(arguments) => backup::run(arguments, &context.config).await,
+            Command::Restore(arguments) => restore::run(arguments, &context.config).await,
             Command::Migrate => migrate::run(&context.config).await,
             Command::SimulateUpstream(arguments) => simulate_upstream::run(arguments).await,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use airouter_store::Store;
 use airouter_store_postgres::PostgresStore;
 use airouter_store_sqlite::SqliteStore;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{DatabaseAddress, Storage};
 use crate::secret_files::create_data_dir;
@@ -22,33 +22,41 @@ pub(crate) enum OpenMode {
 
 /// Opens the database, creating and migrating it where needed.
 pub(crate) async fn open(storage: &Storage, mode: OpenMode) -> anyhow::Result<Arc<dyn Store>> {
-    match &storage.database {
-        DatabaseAddress::Sqlite(path) => open_sqlite(&storage.data_dir, path, mode).await,
-        DatabaseAddress::Postgres(address) => {
-            let mode = match mode {
-                OpenMode::Serve => airouter_store_postgres::OpenMode::Serve,
-                OpenMode::Tool => airouter_store_postgres::OpenMode::Tool,
-            };
-            let store = PostgresStore::open(address.expose_secret(), mode).await?;
-            Ok(Arc::new(store))
+    Ok(match &storage.database {
+        DatabaseAddress::Sqlite(path) => {
+            create_directories(&storage.data_dir, path)?;
+            Arc::new(open_file(path, mode).await?)
         }
-    }
+        DatabaseAddress::Postgres(address) => Arc::new(connect(address, mode).await?),
+    })
 }
 
-async fn open_sqlite(
-    data_dir: &Path,
-    path: &Path,
-    mode: OpenMode,
-) -> anyhow::Result<Arc<dyn Store>> {
-    create_data_dir(data_dir)?;
-    if let Some(directory) = path.parent()
-        && !directory.as_os_str().is_empty()
-    {
-        create_data_dir(directory)?;
-    }
+/// Opens a SQLite file.
+pub(crate) async fn open_file(path: &Path, mode: OpenMode) -> anyhow::Result<SqliteStore> {
     let mode = match mode {
         OpenMode::Serve => airouter_store_sqlite::OpenMode::Serve,
         OpenMode::Tool => airouter_store_sqlite::OpenMode::Tool,
     };
-    Ok(Arc::new(SqliteStore::open(path, mode).await?))
+    Ok(SqliteStore::open(path, mode).await?)
+}
+
+/// Opens a PostgreSQL database.
+pub(crate) async fn connect(
+    address: &SecretString,
+    mode: OpenMode,
+) -> anyhow::Result<PostgresStore> {
+    let mode = match mode {
+        OpenMode::Serve => airouter_store_postgres::OpenMode::Serve,
+        OpenMode::Tool => airouter_store_postgres::OpenMode::Tool,
+    };
+    Ok(PostgresStore::open(address.expose_secret(), mode).await?)
+}
+
+/// Creates the directories that a SQLite file needs.
+pub(crate) fn create_directories(data_dir: &Path, path: &Path) -> anyhow::Result<()> {
+    create_data_dir(data_dir)?;
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => create_data_dir(directory),
+        _ => Ok(()),
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::connection::{Connector, Purpose};
 use crate::open::OpenError;
 
+/// What brings a database to the schema of this version.
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 /// The lock of whoever migrates: `airouter` in ASCII.
 const LOCK: i64 = 0x6169_726f_7574_6572;
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -18,7 +21,7 @@ pub(crate) async fn migrate(connector: &Connector) -> Result<(), OpenError> {
     let mut connection = connector.connect(Purpose::Long).await?;
     lock(&mut connection).await?;
     drop_unfinished(&mut connection).await?;
-    let mut migrations = sqlx::migrate!("../../migrations/postgres");
+    let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     // A replica of the version before may start again after the first one of this version has migrated.
     migrations.set_ignore_missing(true);
     migrations.set_locking(false);
@@ -29,7 +32,7 @@ pub(crate) async fn migrate(connector: &Connector) -> Result<(), OpenError> {
 }
 
 /// Asks again and again: a statement that waited for the lock would be one that the building of an index waits for.
-async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(crate) async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     loop {
         let is_locked =
             sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "is_locked!""#, LOCK)

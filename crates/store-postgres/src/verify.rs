@@ -21,15 +21,35 @@ use crate::open::PostgresStore;
 /// How long the server may take for the next row.
 const ROW_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What a transaction sees, for others to see the same: its name at the server.
+pub(crate) struct Snapshot(String);
+
 /// Verifies the whole database.
 pub(crate) async fn verify(store: &PostgresStore) -> Result<Verification, StoreError> {
+    verify_as_of(store, None).await
+}
+
+/// Verifies the whole database as of now, or as another transaction sees it.
+pub(crate) async fn verify_as_of(
+    store: &PostgresStore,
+    seen: Option<&Snapshot>,
+) -> Result<Verification, StoreError> {
     let connect = || store.connector.connect(Purpose::Long);
     let mut events = connect().await.map_err(failed)?;
     let mut ledger = connect().await.map_err(failed)?;
     let mut ledger = begin_reading(&mut ledger).await?;
     let proof = {
         let mut events = begin_reading(&mut events).await?;
-        see_the_same(&mut ledger, &mut events).await?;
+        match seen {
+            Some(snapshot) => {
+                adopt(&mut ledger, snapshot).await?;
+                adopt(&mut events, snapshot).await?;
+            }
+            None => adopt(&mut events, &export(&mut ledger).await?).await?,
+        }
+        for connection in [&mut ledger, &mut events] {
+            read_in_order(connection).await?;
+        }
         let mut proof = Proof::new(rows::ledger_accounts(&mut ledger).await?, store);
         proof
             .correct(&pages::corrections(&mut ledger).await?)
@@ -46,7 +66,7 @@ pub(crate) async fn verify(store: &PostgresStore) -> Result<Verification, StoreE
 }
 
 /// A reading transaction sees one moment, that of its first statement unless it is told another.
-async fn begin_reading(
+pub(crate) async fn begin_reading(
     connection: &mut PgConnection,
 ) -> Result<Transaction<'_, Postgres>, StoreError> {
     connection
@@ -55,36 +75,42 @@ async fn begin_reading(
         .map_err(failed)
 }
 
-/// Lets `second`, which has not read anything yet, see what `first` sees. Both go through tables in the order of their
-/// indexes, however large they are: nothing is sorted before the first row comes.
-async fn see_the_same(
-    first: &mut PgConnection,
-    second: &mut PgConnection,
-) -> Result<(), StoreError> {
-    let snapshot = sqlx::query_scalar!(r#"SELECT pg_export_snapshot() AS "snapshot!""#)
-        .fetch_one(&mut *first)
+/// What a reading transaction sees, for as long as it goes on.
+pub(crate) async fn export(connection: &mut PgConnection) -> Result<Snapshot, StoreError> {
+    sqlx::query_scalar!(r#"SELECT pg_export_snapshot() AS "snapshot!""#)
+        .fetch_one(connection)
         .await
-        .map_err(failed)?;
+        .map(Snapshot)
+        .map_err(failed)
+}
+
+/// Lets a transaction that has not read anything yet see the same.
+async fn adopt(connection: &mut PgConnection, snapshot: &Snapshot) -> Result<(), StoreError> {
     // The statement takes no parameters. A snapshot's name is hexadecimal digits and hyphens.
     let name: String = snapshot
+        .0
         .chars()
         .filter(|digit| digit.is_ascii_hexdigit() || *digit == '-')
         .collect();
     let statement = format!("SET TRANSACTION SNAPSHOT '{name}'");
     sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(&mut *second)
+        .execute(connection)
         .await
-        .map_err(failed)?;
-    for connection in [first, second] {
-        sqlx::query!(
-            "SELECT set_config(name, 'off', true) AS setting FROM unnest(ARRAY['enable_sort', 'enable_hashagg', 'jit'])
-                AS settings (name)"
-        )
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
-    }
-    Ok(())
+        .map(drop)
+        .map_err(failed)
+}
+
+/// Goes through tables in the order of their indexes, however large they are: nothing is sorted before the first row
+/// comes.
+async fn read_in_order(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!(
+        "SELECT set_config(name, 'off', true) AS setting FROM unnest(ARRAY['enable_sort', 'enable_hashagg', 'jit'])
+            AS settings (name)"
+    )
+    .fetch_all(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
 }
 
 /// The same rows, as long as they come.

@@ -5,6 +5,7 @@
 //! connections serve the rest. Other processes may write to the same file while a server runs; the change log says what.
 
 mod audit;
+mod backup;
 mod booking;
 mod books;
 mod caps;

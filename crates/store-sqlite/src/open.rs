@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -24,6 +25,8 @@ const ROWS_AHEAD: usize = 1_024;
 const PAGE_CACHE: &str = "-32768";
 /// Pages of 4 KiB in the write-ahead log before they go to the database: what is written often goes there seldom.
 const PAGES_BETWEEN_CHECKPOINTS: &str = "8000";
+/// What brings a file to the schema of this version.
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// What the file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +83,7 @@ impl SqliteStore {
         create(path)?;
         let options = options(path);
         let mut writer = options.connect().await?;
-        sqlx::migrate!("../../migrations/sqlite")
-            .run(&mut writer)
-            .await?;
+        MIGRATIONS.run(&mut writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(1)
@@ -123,7 +124,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Takes the file that says who serves from the database; the system lets go of it when the process ends.
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock_path = PathBuf::from(name);
@@ -145,7 +146,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
     open_private(path).map(drop)
 }
 
-fn open_private(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn open_private(path: &Path) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);
     #[cfg(unix)]

@@ -4,6 +4,7 @@
 //! The traits are split by who needs them; [`Store`] is all of them. What they mean is fixed by [`conformance`].
 
 pub mod audit;
+pub mod backup;
 pub mod client_admin;
 pub mod clients;
 #[cfg(feature = "conformance")]

@@ -17,14 +17,24 @@ Example:
 /// Proves that the audit log is whole, or prints where it is not.
 pub(super) async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
     let store = database::open(&config.storage, database::OpenMode::Tool).await?;
-    match verify_audit(&*store).await? {
-        AuditVerification::Whole(entries) => {
-            output::result(&format!("audit entries={entries}"))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        AuditVerification::Broken(number) => {
-            output::result(&format!("audit broken_at={number}"))?;
-            Ok(ExitCode::FAILURE)
-        }
+    let verification = verify_audit(&*store).await?;
+    output::result(&report(verification))?;
+    Ok(if is_whole(verification) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The line that tells what was seen.
+pub(super) fn report(verification: AuditVerification) -> String {
+    match verification {
+        AuditVerification::Whole(entries) => format!("audit entries={entries}"),
+        AuditVerification::Broken(number) => format!("audit broken_at={number}"),
     }
+}
+
+/// Whether every entry is there and as it was written.
+pub(super) const fn is_whole(verification: AuditVerification) -> bool {
+    matches!(verification, AuditVerification::Whole(_))
 }

@@ -37,13 +37,16 @@ pub(super) async fn verify(config: &Config) -> anyhow::Result<ExitCode> {
     for line in report(&verification) {
         output::result(&line)?;
     }
-    Ok(
-        if verification.findings.is_empty() && verification.more_findings == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        },
-    )
+    Ok(if adds_up(&verification) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Whether nothing was found.
+pub(super) fn adds_up(verification: &Verification) -> bool {
+    verification.findings.is_empty() && verification.more_findings == 0
 }
 
 /// Books what can be booked by now; prints how much that was and what is left.
@@ -70,7 +73,8 @@ pub(super) async fn book_refused(config: &Config) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn report(verification: &Verification) -> Vec<String> {
+/// The lines that tell what was seen.
+pub(super) fn report(verification: &Verification) -> Vec<String> {
     let count = u64::try_from(verification.findings.len()).unwrap_or(u64::MAX);
     let mut lines = vec![
         format!("events={}", verification.events),
