@@ -17,6 +17,9 @@ from report import Verdict, table
 REPORT_MS = 200
 LOOK_UP_MS = 50
 REPEATS = 9
+# A list's hundredth page costs what the first one costs, but for noise.
+FAR_PAGE = 100
+MOST_TIMES_FIRST = 1.5
 DAYS = 90
 SUM_UP_SECONDS = 3600
 ANSWER_SECONDS = 60
@@ -69,6 +72,15 @@ class Timed:
         return statistics.median(self.millis)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """How long everything takes."""
+
+    timed: list[Timed]
+    # The first page and the hundredth of each list.
+    pages: list[tuple[Timed, Timed]]
+
+
 def timed(caller: Caller, what: str, path: str, limit: int) -> Timed:
     """Asks several times, after once that does not count."""
     millis = []
@@ -77,6 +89,15 @@ def timed(caller: Caller, what: str, path: str, limit: int) -> Timed:
         caller.call("GET", path)
         millis.append((time.perf_counter() - began) * 1000)
     return Timed(what, limit, millis[1:])
+
+
+def timed_pages(caller: Caller, what: str, path: str) -> tuple[Timed, Timed]:
+    """A list's first page, and one far behind it."""
+    far = path
+    for _ in range(FAR_PAGE - 1):
+        far = f"{path}&cursor={caller.call('GET', far)['next_cursor']}"
+    first, hundredth = (timed(caller, f"{what}: page {n}", at, REPORT_MS) for n, at in ((1, path), (FAR_PAGE, far)))
+    return first, hundredth
 
 
 def client_reports(days: str) -> Iterator[tuple[str, str]]:
@@ -116,7 +137,7 @@ def sum_up(database: Database) -> float:
     return time.monotonic() - began
 
 
-def measure(programs: Programs, installation: Installation, database: Database, rows: int) -> list[Timed]:
+def measure(programs: Programs, installation: Installation, database: Database, rows: int) -> Answers:
     """Fills the database, lets a server sum up, and asks."""
     installation.settings.update(ADMIN_EMAIL=ADMIN, ADMIN_PASSWORD=PASSWORD)
     server = start_replica(programs, installation, programs.upstream(), 0, key="")
@@ -157,8 +178,8 @@ def ask(
     callers: tuple[Caller, Caller, Caller],
     account: str,
     key: str,
-) -> list[Timed]:
-    """Every report of a large client, of one like most, and of the operator; and look-ups."""
+) -> Answers:
+    """Every report of a large client, of one like most, and of the operator; look-ups; and lists."""
     heavy, typical, admin = callers
     first = time.strftime("%Y-%m-%d", time.gmtime(time.time() - (DAYS - 1) * 86_400))
     days = f"from={first}"
@@ -172,9 +193,26 @@ def ask(
     client = Caller(server.port)
     client.bearer = key
     request = psql(database.url, NEWEST.format(payer=account))
-    results.append(timed(client, "a request by its id", f"/api/v1/generation?id={request}", LOOK_UP_MS))
+    results.append(
+        timed(
+            client,
+            "a request by its id",
+            f"/api/v1/generation?id={request}",
+            LOOK_UP_MS,
+        )
+    )
     results.append(timed(client, "a key", "/api/v1/key", LOOK_UP_MS))
-    return results
+    pages = [
+        timed_pages(heavy, "large client: requests", "/v1/client/recent-requests?limit=50"),
+        timed_pages(
+            heavy,
+            "large client: requests of a key",
+            f"/v1/client/recent-requests?limit=50&key_id={large_key}",
+        ),
+        timed_pages(admin, "log", "/v1/admin/logs?limit=50"),
+        timed_pages(admin, "log of a client", f"/v1/admin/logs?limit=50&client_id={account}"),
+    ]
+    return Answers(results, pages)
 
 
 def fill(database: Database, rows: int, **variables: str) -> None:
@@ -190,21 +228,26 @@ def fill(database: Database, rows: int, **variables: str) -> None:
     print(f"made {rows:,} requests in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def results_table(results: list[Timed]) -> str:
+def results_table(answers: Answers) -> str:
     """All of them."""
     header = ["report or look-up", "p50 ms", "max ms", "limit"]
+    results = [*answers.timed, *(page for pages in answers.pages for page in pages)]
     lines = ([it.what, f"{it.median:.1f}", f"{max(it.millis):.1f}", str(it.limit)] for it in results)
     return table(header, lines)
 
 
-def verdicts(results: list[Timed], rows: int) -> list[Verdict]:
+def verdicts(answers: Answers, rows: int) -> list[Verdict]:
     """Whether all are quick enough."""
     texts = {REPORT_MS: "reports", LOOK_UP_MS: "look-ups"}
     found = []
     for limit, name in texts.items():
-        slowest = max((it for it in results if it.limit == limit), key=lambda it: it.median)
+        slowest = max((it for it in answers.timed if it.limit == limit), key=lambda it: it.median)
         text = f"{name} over {rows:,} requests: the slowest, {slowest.what}, takes {slowest.median:.0f} ms"
         found.append(Verdict(slowest.median < limit, f"{text}; limit {limit} ms"))
+    for first, far in answers.pages:
+        text = f"{first.what} takes {first.median:.1f} ms, page {FAR_PAGE} {far.median:.1f} ms"
+        holds = far.median <= MOST_TIMES_FIRST * first.median
+        found.append(Verdict(holds, f"{text}; limit {MOST_TIMES_FIRST} x"))
     return found
 
 
