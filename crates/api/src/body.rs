@@ -27,6 +27,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let bytes = read(request, MOST_BODY_BYTES).await?;
+        // An object's members in an array, without their names, would be read too.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Problem::Malformed("An object is expected.".to_owned()));
+        }
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Problem::Malformed(error.to_string()))

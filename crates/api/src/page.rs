@@ -17,6 +17,8 @@ const UNKNOWN_CURSOR: Problem = Problem::Invalid {
 };
 /// No list has more lines.
 const MOST_SKIPPED: u32 = 1_000_000_000;
+/// Longer texts are in no list.
+const LONGEST_SEARCH: usize = 254;
 /// Of a page as CSV.
 const MOST_LINES: u16 = 2_000;
 
@@ -89,6 +91,18 @@ impl PageQuery {
         let number = self.cursor.as_deref().map(str::parse);
         number.transpose().map_err(|_| UNKNOWN_CURSOR)
     }
+}
+
+/// What is looked for in texts: no longer than any of them may be.
+pub(crate) fn search(text: Option<String>) -> Result<String, Problem> {
+    let text = text.unwrap_or_default();
+    if text.chars().count() > LONGEST_SEARCH {
+        return Err(Problem::Invalid {
+            field: "search",
+            expected: "at most 254 characters",
+        });
+    }
+    Ok(text)
 }
 
 /// The key in a cursor.

@@ -17,6 +17,10 @@ use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::values::{Id, Time};
 
+/// Longer texts are in no entry.
+const LONGEST_ACTION: usize = 200;
+const LONGEST_ACTOR: usize = 500;
+
 /// Which entries.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -108,9 +112,9 @@ pub(crate) async fn audit_log(
     let limit = page.limit()?;
     let search = AuditQuery {
         after: page.after_number()?.unwrap_or_default(),
-        action: plain("action", query.action)?,
+        action: plain("action", query.action, LONGEST_ACTION)?,
         subject: query.subject.as_deref().map(subject).transpose()?,
-        actor: plain("actor", query.actor)?,
+        actor: plain("actor", query.actor, LONGEST_ACTOR)?,
         from: query.from.map(|Time(from)| from),
         until: query.until.map(|Time(until)| until),
         limit: limit + 1,
@@ -124,12 +128,17 @@ pub(crate) async fn audit_log(
     )))
 }
 
-/// No text of the log has characters that don't show.
-fn plain(field: &'static str, text: Option<String>) -> Result<Option<String>, Problem> {
+/// No text of the log is longer, or has characters that don't show.
+fn plain(
+    field: &'static str,
+    text: Option<String>,
+    most: usize,
+) -> Result<Option<String>, Problem> {
+    let can_be = |text: &String| text.chars().count() <= most && !text.contains(char::is_control);
     match text {
-        Some(text) if text.contains(char::is_control) => Err(Problem::Invalid {
+        Some(text) if !can_be(&text) => Err(Problem::Invalid {
             field,
-            expected: "one line",
+            expected: "one line, and not longer than any in the log",
         }),
         text => Ok(text),
     }

@@ -12,7 +12,7 @@ use crate::shared::{Setting, Shared};
 
 /// What the server runs with.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Settings {
+pub(crate) struct ServerSettings {
     /// The version of the program.
     #[schema(example = "0.1.0")]
     version: &'static str,
@@ -26,10 +26,10 @@ pub(crate) struct Settings {
     get,
     path = "/v1/admin/settings",
     tag = "inventory",
-    responses((status = 200, description = "The settings", body = Settings))
+    responses((status = 200, description = "The settings", body = ServerSettings))
 )]
-pub(crate) async fn settings(State(shared): State<Arc<Shared>>) -> Answer<Settings> {
-    Ok(Json(Settings {
+pub(crate) async fn settings(State(shared): State<Arc<Shared>>) -> Answer<ServerSettings> {
+    Ok(Json(ServerSettings {
         version: env!("CARGO_PKG_VERSION"),
         settings: shared.settings.clone(),
     }))

@@ -23,7 +23,7 @@ use crate::shared::Shared;
 pub(crate) struct RefreshRequest {
     /// The refresh token; without it the one of the cookie is taken, with the header `x-csrf-token`.
     #[serde(default, deserialize_with = "optional_secret")]
-    #[schema(value_type = Option<String>, max_length = 200)]
+    #[schema(value_type = Option<String>, max_length = 200, example = "air-rt-0123456789abcdef")]
     refresh_token: Option<SecretString>,
 }
 

@@ -12,12 +12,8 @@ use utoipa::IntoParams;
 use super::Client;
 use crate::answer::Answer;
 use crate::body::Params;
-use crate::page::{Page, PageQuery};
-use crate::problem::Problem;
+use crate::page::{self, Page, PageQuery};
 use crate::shared::Shared;
-
-/// Longer texts are in no name.
-const LONGEST_SEARCH: usize = 254;
 
 /// Which clients.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -48,18 +44,8 @@ pub(crate) async fn list_clients(
 ) -> Answer<Page<Client>> {
     let page = PageQuery::new(query.cursor, query.limit);
     let limit = page.limit()?;
-    if query
-        .search
-        .as_ref()
-        .is_some_and(|text| text.len() > LONGEST_SEARCH)
-    {
-        return Err(Problem::Invalid {
-            field: "search",
-            expected: "at most 254 bytes",
-        });
-    }
     let clients = ClientQuery {
-        search: query.search.filter(|text| !text.is_empty()),
+        search: Some(page::search(query.search)?).filter(|text| !text.is_empty()),
         after: page.after()?.map(AccountId::new),
         limit: limit + 1,
     };

@@ -20,7 +20,7 @@ use crate::values::Id;
 pub(crate) struct NewKey {
     /// The key.
     #[serde(deserialize_with = "secret")]
-    #[schema(value_type = String, min_length = 1, max_length = 512)]
+    #[schema(value_type = String, min_length = 1, max_length = 512, example = "sk-or-v1-0123456789abcdef")]
     key: SecretString,
     /// Why; kept in the audit log.
     reason: Option<String>,

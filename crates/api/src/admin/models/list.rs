@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 use super::{Model, StateName, shown};
 use crate::answer::Answer;
 use crate::body::Params;
-use crate::page::{Page, PageQuery};
+use crate::page::{self, Page, PageQuery};
 use crate::shared::Shared;
 
 /// Which models.
@@ -55,7 +55,7 @@ pub(crate) async fn list_models(
     for model in &catalog {
         models.entry(&model.prices.id).or_default().push(model);
     }
-    let search = query.search.unwrap_or_default();
+    let search = page::search(query.search)?;
     let state = query.state.map(SaleState::from);
     models.retain(|id, _| {
         id.contains(&search) && state.is_none_or(|state| rules.state_of(id) == state)

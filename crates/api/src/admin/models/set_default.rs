@@ -20,6 +20,7 @@ use crate::values::named as said;
 /// What the default model is to be.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"model": "openai/gpt-4o-mini", "reason": "cheaper"}))]
 pub(crate) struct DefaultModelChange {
     /// A model on sale, or an alias; null leaves it to `DEFAULT_MODEL` of each server.
     #[serde(default, deserialize_with = "said")]

@@ -25,6 +25,7 @@ const MOST_DAYS: u16 = 366;
 /// An operator token to be made.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "nightly report", "scopes": ["stats:read"], "expires_in_days": 90}))]
 pub(crate) struct OperatorTokenRequest {
     /// What to call it; it stands in the audit log beside what the token did.
     #[schema(example = "nightly report", min_length = 1, max_length = 200)]

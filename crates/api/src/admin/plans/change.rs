@@ -18,9 +18,10 @@ use crate::tags::{self, Tagged};
 /// What a plan is to say from now on.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"terms": {"rule": {"rule": "percent_of_list", "factor": "0.75"}}}))]
 pub(crate) struct PlanChange {
     /// What it says: `rule`, and if need be `overrides` by model and `policy`. Prices and factors are texts.
-    #[schema(value_type = Object, example = json!({"rule": {"rule": "percent_of_list", "factor": "0.75"}}))]
+    #[schema(value_type = Object)]
     terms: Value,
     /// Why; kept in the audit log.
     reason: Option<String>,

@@ -22,12 +22,13 @@ const MOST_PLANS: usize = 1_000;
 /// A price plan to be created.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "school", "terms": {"rule": {"rule": "percent_of_list", "factor": "0.8"}}}))]
 pub(crate) struct NewPlan {
     /// Its name.
     #[schema(example = "school", min_length = 1, max_length = 200)]
     name: String,
     /// What it says: `rule`, and if need be `overrides` by model and `policy`. Prices and factors are texts.
-    #[schema(value_type = Object, example = json!({"rule": {"rule": "percent_of_list", "factor": "0.8"}}))]
+    #[schema(value_type = Object)]
     terms: Value,
     /// Why; kept in the audit log.
     reason: Option<String>,

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use super::{Price, Seller, listed};
 use crate::answer::Answer;
 use crate::body::Params;
-use crate::page::{Page, PageQuery};
+use crate::page::{self, Page, PageQuery};
 use crate::problem::Problem;
 use crate::shared::Shared;
 
@@ -53,7 +53,7 @@ pub(crate) async fn list_prices(
         None => None,
     };
     let shares = shares(&shared).await?;
-    let search = query.search.unwrap_or_default();
+    let search = page::search(query.search)?;
     let catalog = shared.store.catalog().await?;
     let found = catalog
         .into_iter()

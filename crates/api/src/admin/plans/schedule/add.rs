@@ -23,11 +23,15 @@ use crate::values::Time;
 /// What a plan is to say from some time on.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "effective_from": "2030-01-01T00:00:00Z",
+    "terms": {"rule": {"rule": "percent_of_list", "factor": "0.75"}}
+}))]
 pub(crate) struct NewScheduledVersion {
     /// From when on, in the future.
     effective_from: Time,
     /// What it says: `rule`, and if need be `overrides` by model and `policy`. Prices and factors are texts.
-    #[schema(value_type = Object, example = json!({"rule": {"rule": "percent_of_list", "factor": "0.75"}}))]
+    #[schema(value_type = Object)]
     terms: Value,
     /// Why; kept in the audit log.
     reason: Option<String>,
