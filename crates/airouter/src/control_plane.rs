@@ -31,6 +31,7 @@ pub(crate) fn new(
     let api = Api::new(Parts {
         store: Arc::clone(store),
         tokens: secret_files::token_keys(config)?,
+        encryption: secret_files::encryption_keys(config)?,
         registration: config.registration,
         upstreams: Arc::new(OperatorUpstreams {
             encryption: secret_files::encryption_keys(config)?,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use airouter_auth::{PasswordError, TokenKeys};
+use airouter_auth::{EncryptionKeys, PasswordError, TokenKeys};
 use airouter_store::Store;
 use axum::Router;
 use axum::body::Body;
@@ -55,6 +55,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What access tokens are signed with.
     pub tokens: TokenKeys,
+    /// What second factors are sealed with.
+    pub encryption: EncryptionKeys,
     /// Who may register.
     pub registration: RegistrationMode,
     /// What upstreams are asked, and what only the process knows of master accounts.

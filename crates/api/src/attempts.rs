@@ -35,6 +35,8 @@ pub(crate) enum Attempt<'a> {
     },
     /// Somebody wants the link that proves an e-mail address once more.
     Resend { to: UserId },
+    /// Somebody shows a code of a second factor.
+    Code { of: UserId, from: IpAddr },
 }
 
 impl Attempt<'_> {
@@ -51,6 +53,7 @@ impl Attempt<'_> {
                 vec![Who::Mailbox(same(email)), Who::Mailing(network(from))]
             }
             Self::Resend { to } => vec![Who::Resending(to)],
+            Self::Code { of, from } => vec![Who::Factor(of), Who::Address(network(from))],
         }
     }
 }
@@ -68,6 +71,8 @@ enum Who {
     Mailbox(Box<str>),
     /// To have links mailed, from this network.
     Mailing(IpAddr),
+    /// To show a code of this login's second factor.
+    Factor(UserId),
     /// To have a link mailed to oneself.
     Resending(UserId),
 }
@@ -106,6 +111,8 @@ impl Who {
         match self {
             // The pauses are short: others could keep the owner out.
             Self::Account(_) => Rule::new(5, 1, 60),
+            // Only those get there who know the password: nobody else is kept out.
+            Self::Factor(_) => Rule::new(5, 1, 30 * 60),
             // Many people may share an address.
             Self::Address(_) => Rule::new(50, 1, 15 * 60),
             Self::Registering(_) => Rule::new(100, 1, 15 * 60),
@@ -119,7 +126,7 @@ impl Who {
     const fn is_one_persons(&self) -> bool {
         matches!(
             self,
-            Self::Account(_) | Self::Mailbox(_) | Self::Resending(_)
+            Self::Account(_) | Self::Factor(_) | Self::Mailbox(_) | Self::Resending(_)
         )
     }
 }

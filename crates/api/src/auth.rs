@@ -11,6 +11,7 @@ pub(crate) mod password;
 pub(crate) mod password_reset;
 pub(crate) mod refresh;
 pub(crate) mod register;
+pub(crate) mod second_factor;
 pub(crate) mod sessions;
 mod tokens;
 mod user;

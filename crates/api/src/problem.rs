@@ -31,6 +31,14 @@ pub(crate) enum Problem {
     ScopeMissing(&'static str),
     /// E-mail address or password is wrong; which one is not told.
     WrongCredentials,
+    /// The password was right; the login needs a code too.
+    SecondFactorNeeded,
+    /// The code is none of now, was used before, or is no recovery code that is left.
+    WrongCode,
+    /// There is no second factor that this could be done with.
+    NoSecondFactor,
+    /// There is a second factor already.
+    SecondFactorOn,
     /// The caller's password is another one.
     WrongPassword,
     /// The token of a link is none that is good.
@@ -221,6 +229,18 @@ impl Problem {
                 "The e-mail address or the password is wrong",
                 "Check both. After several attempts there are pauses between them.",
             ),
+            Self::SecondFactorNeeded => told(
+                StatusCode::FORBIDDEN,
+                "second_factor_needed",
+                "A code is needed",
+                "Send what the authenticator shows, or a recovery code, as 'code' too.",
+            ),
+            Self::WrongCode => told(
+                StatusCode::FORBIDDEN,
+                "wrong_code",
+                "The code is wrong",
+                "Send the code that the authenticator shows now; each is good once. After several attempts there are pauses.",
+            ),
             Self::WrongPassword => told(
                 StatusCode::FORBIDDEN,
                 "wrong_password",
@@ -316,6 +336,18 @@ impl Problem {
                 "no_such_token",
                 "There is no such token",
                 "It was used, has expired, or a later link has taken its place. Ask for another link.",
+            ),
+            Self::NoSecondFactor => told(
+                StatusCode::CONFLICT,
+                "no_second_factor",
+                "There is no second factor",
+                "Begin with POST /v1/auth/second-factor.",
+            ),
+            Self::SecondFactorOn => told(
+                StatusCode::CONFLICT,
+                "second_factor_on",
+                "There is a second factor already",
+                "Remove it first (POST /v1/auth/second-factor/remove).",
             ),
             Self::EmailVerified => told(
                 StatusCode::CONFLICT,

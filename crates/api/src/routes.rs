@@ -13,8 +13,8 @@ use crate::admin::{
     plans, prices, settings, stats, tiers,
 };
 use crate::auth::{
-    api_keys, login, logout, me, password, password_reset, refresh, register, sessions,
-    verify_email,
+    api_keys, login, logout, me, password, password_reset, refresh, register, second_factor,
+    sessions, verify_email,
 };
 use crate::caller::{admins_only, everybody, logins_only, operators_only};
 use crate::client::{balance, recent_requests, request, usage};
@@ -62,6 +62,13 @@ pub(crate) fn logins() -> Group {
         .routes(routes!(usage::daily::daily_usage))
         .routes(routes!(usage::models::models_usage))
         .routes(routes!(usage::keys::keys_usage))
+        .routes(routes!(
+            second_factor::status::second_factor,
+            second_factor::begin::begin_second_factor
+        ))
+        .routes(routes!(second_factor::confirm::confirm_second_factor))
+        .routes(routes!(second_factor::recovery_codes::new_codes))
+        .routes(routes!(second_factor::remove::remove_second_factor))
         .merge(in_organizations())
 }
 
@@ -105,6 +112,9 @@ pub(crate) fn admins() -> Group {
             operator_tokens::create::create_operator_token
         ))
         .routes(routes!(operator_tokens::revoke::revoke_operator_token))
+        .routes(routes!(
+            clients::remove_second_factor::remove_client_second_factor
+        ))
 }
 
 /// For administrators, and for operator tokens with this scope.

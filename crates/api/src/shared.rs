@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use airouter_auth::TokenKeys;
+use airouter_auth::{EncryptionKeys, TokenKeys};
 use airouter_billing::Timestamp;
 use airouter_store::Store;
 use bytes::Bytes;
@@ -36,6 +36,7 @@ pub struct Setting {
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: TokenKeys,
+    pub(crate) encryption: EncryptionKeys,
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
     pub(crate) rates: Rates,
@@ -55,6 +56,7 @@ impl Shared {
         Self {
             store: parts.store,
             tokens: parts.tokens,
+            encryption: parts.encryption,
             passwords,
             attempts: Attempts::default(),
             rates: Rates::default(),

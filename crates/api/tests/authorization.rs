@@ -6,8 +6,10 @@ mod support;
 use std::collections::BTreeSet;
 
 use airouter_api::Api;
-use airouter_auth::AccessClaims;
+use airouter_auth::{AccessClaims, TotpSecret};
 use airouter_billing::SessionId;
+use airouter_store::StoreError;
+use airouter_store::audit::AuditEntry;
 use airouter_store::clients::Role;
 use airouter_store::conformance::World as Books;
 use airouter_store::logins::SessionEnd;
@@ -15,6 +17,7 @@ use airouter_store::mailed_tokens::MailedKind;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use http::StatusCode;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use support::{PASSWORD, Somebody, World, token_keys};
 use uuid::Uuid;
@@ -43,6 +46,8 @@ enum Object {
     Session,
     /// Some account.
     Account,
+    /// Some account whose login has a second factor.
+    ProtectedAccount,
     /// A request of the client's.
     Request,
     /// An account, and one of its keys as `{key_id}`.
@@ -86,6 +91,9 @@ enum Body {
     Email,
     PasswordReset,
     Passwords,
+    Password,
+    FirstCode,
+    PasswordAndCode,
     Name,
     Amount,
     Reason,
@@ -189,6 +197,48 @@ const TABLE: &[Row] = &[
         For::Logins,
         Object::None,
         Body::Passwords,
+        204,
+    ),
+    row(
+        "GET /v1/auth/second-factor",
+        For::Logins,
+        Object::None,
+        Body::None,
+        200,
+    ),
+    row(
+        "POST /v1/auth/second-factor",
+        For::Logins,
+        Object::None,
+        Body::Password,
+        201,
+    ),
+    row(
+        "POST /v1/auth/second-factor/confirm",
+        For::Logins,
+        Object::None,
+        Body::FirstCode,
+        200,
+    ),
+    row(
+        "POST /v1/auth/second-factor/recovery-codes",
+        For::Logins,
+        Object::None,
+        Body::PasswordAndCode,
+        200,
+    ),
+    row(
+        "POST /v1/auth/second-factor/remove",
+        For::Logins,
+        Object::None,
+        Body::PasswordAndCode,
+        204,
+    ),
+    row(
+        "POST /v1/admin/clients/{id}/remove-second-factor",
+        For::Admins,
+        Object::ProtectedAccount,
+        Body::Reason,
         204,
     ),
     row(
@@ -1012,6 +1062,40 @@ fn unsigned(token: &str) -> String {
     )
 }
 
+/// Who a caller is; the client, where it is nobody who may call.
+const fn whose(caller: Caller, people: &People) -> &Somebody {
+    match caller {
+        Caller::OtherClient => &people.other,
+        Caller::Member => &people.member,
+        Caller::Admin => &people.admin,
+        _ => &people.client,
+    }
+}
+
+/// A second factor that somebody begins to set up, whatever there was.
+async fn begin_second_factor(world: &World, whose: &Somebody) -> TotpSecret {
+    let entry = AuditEntry::new("a test", "a test", whose.account.get(), world.now());
+    let removed = world.store.remove_second_factor(whose.user, &entry).await;
+    assert!(matches!(removed, Ok(()) | Err(StoreError::NotFound { .. })));
+    let token = world.token(whose).await;
+    let password = json!({"password": PASSWORD});
+    let path = "/v1/auth/second-factor";
+    let begun = world.call(&token, "POST", path, Some(&password)).await;
+    let secret = SecretString::from(text(&begun.json()["secret"]));
+    TotpSecret::parse(&secret).unwrap()
+}
+
+/// Somebody's second factor, which is on, and whose code of now is not used.
+async fn protect(world: &World, whose: &Somebody) -> TotpSecret {
+    let secret = begin_second_factor(world, whose).await;
+    let before = json!({"code": secret.code_at(world.seconds() - 30).as_str()});
+    let token = world.token(whose).await;
+    let path = "/v1/auth/second-factor/confirm";
+    let confirmed = world.call(&token, "POST", path, Some(&before)).await;
+    assert!(confirmed.status.is_success(), "{confirmed:?}");
+    secret
+}
+
 async fn body(row: &Row, caller: Caller, world: &World, people: &People) -> Option<Value> {
     Some(match row.body {
         Body::None => return None,
@@ -1036,6 +1120,16 @@ async fn body(row: &Row, caller: Caller, world: &World, people: &People) -> Opti
             json!({"token": token, "password": PASSWORD})
         }
         Body::Passwords => json!({"current_password": PASSWORD, "password": PASSWORD}),
+        Body::Password => json!({"password": PASSWORD}),
+        Body::FirstCode => {
+            let secret = begin_second_factor(world, whose(caller, people)).await;
+            json!({"code": secret.code_at(world.seconds()).as_str()})
+        }
+        Body::PasswordAndCode => {
+            let secret = protect(world, whose(caller, people)).await;
+            let code = secret.code_at(world.seconds());
+            json!({"password": PASSWORD, "code": code.as_str()})
+        }
         Body::Name => json!({"name": "my laptop"}),
         Body::Amount => json!({"amount": "1.5", "reason": "a test"}),
         Body::Reason => json!({"reason": "a test"}),
@@ -1045,12 +1139,7 @@ async fn body(row: &Row, caller: Caller, world: &World, people: &People) -> Opti
         Body::MemberChange => json!({"monthly_limit": "5"}),
         Body::Invitation => json!({"email": "ann@example.com", "role": "member"}),
         Body::Acceptance => {
-            let invited = match caller {
-                Caller::OtherClient => &people.other,
-                Caller::Member => &people.member,
-                Caller::Admin => &people.admin,
-                _ => &people.client,
-            };
+            let invited = whose(caller, people);
             let founder = world.somebody(Role::Client).await;
             let organization = world.organization(&founder).await;
             let made = world.invited(&founder, &organization, &invited.email).await;
@@ -1149,6 +1238,11 @@ async fn path(row: &Row, world: &World, people: &People) -> (String, String) {
             made["id"].as_str().unwrap().to_owned()
         }
         Object::Invitation => world.invitation(&people.admin).await.to_string(),
+        Object::ProtectedAccount => {
+            let somebody = world.somebody(Role::Client).await;
+            protect(world, &somebody).await;
+            somebody.account.to_string()
+        }
         Object::Account => world.somebody(Role::Client).await.account.to_string(),
         Object::ClientKey => {
             let key = world.key(&people.client).await.to_string();

@@ -45,6 +45,7 @@ mod requests;
 mod rollups;
 mod sale;
 mod schedule;
+mod second_factors;
 mod shared_rows;
 mod tiers;
 mod usage;

@@ -32,6 +32,7 @@ mod replicas;
 mod reports;
 mod requests;
 mod sale;
+mod second_factors;
 mod usage;
 mod workload;
 mod world;
@@ -59,6 +60,7 @@ pub use replicas::*;
 pub use reports::*;
 pub use requests::*;
 pub use sale::*;
+pub use second_factors::*;
 pub use usage::*;
 pub use workload::*;
 pub use world::{Client, START, World, charge, new_person};
@@ -92,6 +94,10 @@ macro_rules! conformance_tests {
             a_reset_ends_all_sessions_and_tokens
             nobody_who_is_disabled_gets_or_uses_a_token
             mailed_tokens_are_bounded
+            a_second_factor_is_begun_and_confirmed
+            a_time_step_is_used_once
+            a_recovery_code_is_used_once
+            a_second_factor_is_removed
             keys_are_listed_and_revoked_by_their_owner
             a_key_is_seen_by_its_owner_and_its_payer
             a_key_is_changed_as_it_was_seen

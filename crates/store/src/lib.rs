@@ -32,6 +32,7 @@ pub mod requests;
 pub mod rollups;
 pub mod sale;
 pub mod schedule;
+pub mod second_factors;
 pub mod seen;
 pub mod settlements;
 pub mod shared_texts;
@@ -63,6 +64,7 @@ pub use requests::Requests;
 pub use rollups::Rollups;
 pub use sale::Sale;
 pub use schedule::Schedule;
+pub use second_factors::SecondFactors;
 pub use seen::Seen;
 pub use settlements::Settlements;
 pub use tiers::Tiers;
@@ -93,6 +95,7 @@ pub trait Store:
     + Rollups
     + Sale
     + Schedule
+    + SecondFactors
     + Settlements
     + Tiers
     + Usage
@@ -123,6 +126,7 @@ impl<T> Store for T where
         + Rollups
         + Sale
         + Schedule
+        + SecondFactors
         + Settlements
         + Tiers
         + Usage

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use airouter_billing::AccountId;
 use airouter_store::Store;
+use airouter_store::audit::AuditEntry;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
@@ -15,8 +16,9 @@ use crate::{database, output};
 const HELP: &str = "\
 Runs beside servers, which follow within a second.
 
-Example:
-  airouter accounts set-plan --email=ann@example.com school";
+Examples:
+  airouter accounts set-plan --email=ann@example.com school
+  airouter accounts remove-second-factor --email=admin@example.com --reason='lost phone'";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = HELP)]
@@ -27,6 +29,14 @@ pub(super) enum AccountsCommand {
         whose: Whose,
         /// The plan's name.
         plan: String,
+    },
+    /// Take away the second factor of a login, for somebody who has lost it.
+    RemoveSecondFactor {
+        #[command(flatten)]
+        whose: Whose,
+        /// Why; kept in the audit log.
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 
@@ -43,15 +53,46 @@ pub(super) struct Whose {
 }
 
 pub(super) async fn run(command: AccountsCommand, config: &Config) -> anyhow::Result<ExitCode> {
-    let AccountsCommand::SetPlan { whose, plan } = command;
     let store = database::open(&config.storage, database::OpenMode::Tool).await?;
-    let account = account(&*store, &whose).await?;
+    match command {
+        AccountsCommand::SetPlan { whose, plan } => set_plan(&*store, &whose, &plan).await,
+        AccountsCommand::RemoveSecondFactor { whose, reason } => {
+            remove_second_factor(&*store, &whose, reason).await
+        }
+    }
+}
+
+async fn set_plan(store: &dyn Store, whose: &Whose, plan: &str) -> anyhow::Result<ExitCode> {
+    let account = account(store, whose).await?;
     let audit = audited("client.change", account.get());
     store
-        .set_plan(account, &plan, &audit)
+        .set_plan(account, plan, &audit)
         .await
         .with_context(|| format!("the plan '{plan}' can't be given"))?;
     output::result(&format!("PLAN={plan}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn remove_second_factor(
+    store: &dyn Store,
+    whose: &Whose,
+    reason: Option<String>,
+) -> anyhow::Result<ExitCode> {
+    let account = account(store, whose).await?;
+    let client = store
+        .client(account)
+        .await?
+        .context("there is no such account")?;
+    let (user, email) = client.login.context("the account has no login")?;
+    let audit = AuditEntry {
+        reason,
+        ..audited("client.remove_second_factor", account.get())
+    };
+    store
+        .remove_second_factor(user, &audit)
+        .await
+        .with_context(|| format!("the second factor of {email} can't be removed"))?;
+    output::result(&format!("EMAIL={email}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

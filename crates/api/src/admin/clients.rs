@@ -9,6 +9,7 @@ pub(crate) mod disable;
 pub(crate) mod enable;
 pub(crate) mod list;
 pub(crate) mod one;
+pub(crate) mod remove_second_factor;
 mod settings;
 mod status;
 

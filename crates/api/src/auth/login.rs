@@ -14,9 +14,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::second_factor;
 use super::tokens::{self, Keeper, Tokens, TokensAnswer};
 use crate::attempts::Attempt;
-use crate::body::{JsonBody, secret};
+use crate::body::{JsonBody, optional_secret, secret};
 use crate::caller::ClientAddress;
 use crate::names;
 use crate::problem::Problem;
@@ -36,12 +37,16 @@ pub(crate) struct LoginRequest {
     #[serde(deserialize_with = "secret")]
     #[schema(value_type = String, format = Password, max_length = 1024, example = "correct horse battery")]
     password: SecretString,
+    /// What the authenticator shows, or a recovery code, where the login has a second factor.
+    #[serde(default, deserialize_with = "optional_secret")]
+    #[schema(value_type = Option<String>, max_length = 40, example = "123456")]
+    code: Option<SecretString>,
     /// For browsers: the refresh token comes as a cookie that scripts can't read, not in the answer.
     #[serde(default)]
     cookie: bool,
 }
 
-/// Log in with a password.
+/// Log in with a password, and a code where the login has a second factor.
 #[utoipa::path(
     post,
     path = "/v1/auth/login",
@@ -62,6 +67,8 @@ pub(crate) async fn login(
     };
     shared.count(&attempt)?;
     let (user, password_hash) = authenticate(&shared, &email, request.password).await?;
+    // Until all is proved, the attempt counts: the password alone buys nobody more guesses of codes.
+    second_factor::prove_at_login(&shared, &email, user, request.code.as_ref(), address).await?;
     shared.attempts.succeeded(&attempt);
     let session = tokens::new_session()?;
     let refresh = tokens::new_refresh_token(session)?;

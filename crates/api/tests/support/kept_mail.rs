@@ -28,15 +28,11 @@ impl KeptMail {
     /// The token of the only message that was sent since, whose link leads to this page and which goes to this address.
     pub(crate) fn token(&self, page: &str, to: &str) -> String {
         let messages = self.taken();
-        let [message] = messages.as_slice() else {
-            panic!("one message is expected, not {messages:?}");
-        };
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        let message = &messages[0];
         assert_eq!(message.to.email, to);
         let link = message.link.expose_secret();
         let beginning = format!("{PUBLIC_URL}{page}#token=");
-        let token = link.strip_prefix(&beginning);
-        token
-            .unwrap_or_else(|| panic!("{link} is no link to {page}"))
-            .to_owned()
+        link.strip_prefix(&beginning).unwrap().to_owned()
     }
 }

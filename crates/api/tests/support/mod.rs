@@ -4,11 +4,7 @@
     clippy::allow_attributes,
     reason = "every test program has this module, and none uses all of it"
 )]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "tests: what goes wrong fails them"
-)]
+#![expect(clippy::unwrap_used, reason = "tests: what goes wrong fails them")]
 
 mod fake_upstreams;
 mod kept_mail;
@@ -19,7 +15,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use airouter_api::{Api, Parts, RegistrationMode, RequestBody, Setting};
 use airouter_auth::{
-    AccessClaims, AddressAccess, ClientKey, OpaqueToken, RefreshToken, TokenKeys, hash_password,
+    AccessClaims, AddressAccess, ClientKey, EncryptionKeys, OpaqueToken, RefreshToken, TokenKeys,
+    hash_password,
 };
 use airouter_billing::event::Payment;
 use airouter_billing::price_book::{OutputLimit, RawPricing};
@@ -91,6 +88,10 @@ pub(crate) fn token_keys(text: &str) -> TokenKeys {
     TokenKeys::parse(&SecretString::from(text)).unwrap()
 }
 
+fn encryption() -> EncryptionKeys {
+    EncryptionKeys::parse(&SecretString::from(SECRET)).unwrap()
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::where_registration_is(RegistrationMode::Open).await
@@ -110,6 +111,7 @@ impl World {
         let api = Api::new(Parts {
             store: Arc::clone(&store),
             tokens: token_keys(SECRET),
+            encryption: encryption(),
             registration,
             upstreams: Arc::new(FakeUpstreams),
             mail: Arc::<KeptMail>::clone(&mail),

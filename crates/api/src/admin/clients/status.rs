@@ -18,7 +18,7 @@ use crate::shared::Shared;
 pub(crate) struct Reason {
     /// Kept in the audit log.
     #[schema(example = "chargeback", min_length = 1, max_length = 500)]
-    reason: String,
+    pub(super) reason: String,
 }
 
 pub(super) async fn set(
