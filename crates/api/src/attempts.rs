@@ -1,18 +1,17 @@
-//! Slows down whoever guesses, or floods somebody with mail: attempts are counted by whom they concern and by the address that
-//! they come from, in bounded memory, and beyond a few there is a pause after each, twice as long as the one before. Each
-//! replica counts for itself.
+//! Slows down whoever guesses, or floods somebody with mail: attempts are counted in the database by whom they concern and by
+//! the address that they come from, and beyond a few there is a pause after each, twice as long as the one before.
 
+use std::iter::successors;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use airouter_billing::{Timestamp, UserId};
-use quick_cache::unsync::Cache;
+use airouter_billing::UserId;
+use airouter_store::StoreError;
+use airouter_store::attempts::{AttemptKey, Count, Counted};
 
 use crate::names::network;
-
-/// Who is counted at the same time; those that come once are forgotten first.
-const MOST: usize = 100_000;
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// Something that is counted.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +41,6 @@ pub(crate) enum Attempt<'a> {
 impl Attempt<'_> {
     /// For whom it counts.
     fn counted(self) -> Vec<Who> {
-        let same = |email: &str| email.to_lowercase().into_boxed_str();
         match self {
             Self::LogIn { email, from } => {
                 vec![Who::Account(same(email)), Who::Address(network(from))]
@@ -58,8 +56,13 @@ impl Attempt<'_> {
     }
 }
 
+/// An e-mail address, however it is written.
+fn same(email: &str) -> Box<str> {
+    email.to_lowercase().into()
+}
+
 /// Whose attempts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 enum Who {
     /// To log in to this account.
     Account(Box<str>),
@@ -97,16 +100,28 @@ impl Rule {
         }
     }
 
-    /// The pause after so many attempts.
-    fn pause(self, attempts: u32) -> Duration {
-        match attempts.checked_sub(self.free) {
-            None => Duration::ZERO,
-            Some(beyond) => (self.first * (1 << beyond.min(16))).min(self.longest),
-        }
+    /// The pause after so many attempts, from none on; the last one holds for all beyond.
+    fn pauses(self) -> Vec<Duration> {
+        let double =
+            |pause: &Duration| (*pause < self.longest).then(|| (*pause * 2).min(self.longest));
+        let free = (0..self.free).map(|_| Duration::ZERO);
+        free.chain(successors(Some(self.first), double)).collect()
     }
 }
 
 impl Who {
+    fn key(&self) -> AttemptKey {
+        match self {
+            Self::Account(email) => AttemptKey::of("account", email),
+            Self::Factor(user) => AttemptKey::of("factor", &user.to_string()),
+            Self::Address(network) => AttemptKey::of("address", &network.to_string()),
+            Self::Registering(network) => AttemptKey::of("registering", &network.to_string()),
+            Self::Mailbox(email) => AttemptKey::of("mailbox", email),
+            Self::Mailing(network) => AttemptKey::of("mailing", &network.to_string()),
+            Self::Resending(user) => AttemptKey::of("resending", &user.to_string()),
+        }
+    }
+
     const fn rule(&self) -> Rule {
         match self {
             // The pauses are short: others could keep the owner out.
@@ -131,142 +146,96 @@ impl Who {
     }
 }
 
-/// After so long without an attempt all is forgotten, in microseconds.
-const FORGOTTEN_AFTER: u64 = 3_600_000_000;
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    attempts: u32,
-    last: Timestamp,
-}
-
-/// Counts of attempts.
-pub(crate) struct Attempts(Mutex<Cache<Who, Count>>);
-
-impl Default for Attempts {
-    fn default() -> Self {
-        Self(Mutex::new(Cache::new(MOST)))
+impl From<&Who> for Count {
+    fn from(who: &Who) -> Self {
+        Self {
+            key: who.key(),
+            pauses: who.rule().pauses(),
+        }
     }
 }
 
-impl Attempts {
-    /// Counts an attempt, as one that failed, before it is made: many at the same time count too. An error says how long to
-    /// wait; nothing is counted then.
-    pub(crate) fn count(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<(), Duration> {
-        let everybody = attempt.counted();
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = everybody
-            .iter()
-            .filter_map(|who| wait(who, counts.get(who).copied()?, now));
-        if let Some(longest) = waits.max() {
-            return Err(longest);
+impl Shared {
+    /// Counts an attempt, as one that failed, before it is made: many at the same time count too. Where there is a pause, the
+    /// problem says how long to wait, and nothing is counted.
+    pub(crate) async fn count(&self, attempt: &Attempt<'_>) -> Result<(), Problem> {
+        let counts: Vec<Count> = attempt.counted().iter().map(Count::from).collect();
+        match self.store.count_attempt(&counts, self.now()).await? {
+            Counted::Yes => Ok(()),
+            Counted::Paused(left) => Err(Problem::TooManyAttempts(left)),
         }
-        for who in everybody {
-            let before = counts
-                .get(&who)
-                .copied()
-                .filter(|count| now.micros_since(count.last) < FORGOTTEN_AFTER)
-                .unwrap_or_default();
-            let count = Count {
-                attempts: before.attempts.saturating_add(1),
-                last: now,
-            };
-            counts.insert(who, count);
-        }
-        Ok(())
     }
 
-    /// Takes back an attempt that succeeded: all of the account's, one of the address's.
-    pub(crate) fn succeeded(&self, attempt: &Attempt<'_>) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes back an attempt that succeeded: all of the account's, one of the address's. What was done stays done where the
+    /// database does not take that.
+    pub(crate) async fn succeeded(&self, attempt: &Attempt<'_>) {
         for who in attempt.counted() {
-            if who.is_one_persons() {
-                counts.remove(&who);
-            } else if let Some(mut count) = counts.get_mut(&who) {
-                count.attempts = count.attempts.saturating_sub(1);
+            if let Err(error) = self.take_back(&who).await {
+                tracing::warn!(%error, "an attempt that succeeded stays counted");
             }
         }
     }
-}
 
-/// How much of the pause after the last attempt is left.
-fn wait(who: &Who, count: Count, now: Timestamp) -> Option<Duration> {
-    let pause = who.rule().pause(count.attempts);
-    let left = pause.saturating_sub(Duration::from_micros(now.micros_since(count.last)));
-    (!left.is_zero()).then_some(left)
+    async fn take_back(&self, who: &Who) -> Result<(), StoreError> {
+        if who.is_one_persons() {
+            self.store.forget_attempts(&who.key()).await
+        } else {
+            self.store.take_back_attempt(&who.key()).await
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_micros(1_795_176_000_000_000).plus_seconds(seconds)
-    }
-
-    fn log_in(email: &str) -> Attempt<'_> {
-        Attempt::LogIn { email, from: HERE }
+    fn seconds(rule: Rule) -> Vec<u64> {
+        rule.pauses().iter().map(Duration::as_secs).collect()
     }
 
     #[test]
     fn pauses_double_up_to_the_longest() {
-        let rule = Rule::new(3, 60, 30 * 60);
-        let pauses: Vec<u64> = (0..12).map(|count| rule.pause(count).as_secs()).collect();
+        let pauses = seconds(Rule::new(3, 60, 30 * 60));
+        assert_eq!(pauses, [0, 0, 0, 60, 120, 240, 480, 960, 1800]);
         assert_eq!(
-            pauses,
-            [0, 0, 0, 60, 120, 240, 480, 960, 1800, 1800, 1800, 1800]
+            seconds(Rule::new(5, 1, 60)),
+            [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60]
         );
-        assert_eq!(rule.pause(u32::MAX), Duration::from_secs(1800));
+        assert_eq!(seconds(Rule::new(0, 10, 10)), [10]);
     }
 
     #[test]
-    fn pauses_grow_and_end() {
-        let attempts = Attempts::default();
-        let count = |email: &str, now| attempts.count(&log_in(email), at(now));
-        for _ in 0..5 {
-            count("ann@example.com", 0).unwrap();
-        }
-        let mut now = 0;
-        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let wait = count("Ann@Example.com", now);
-            assert_eq!(wait, Err(Duration::from_secs(pause)));
-            // Another account is not concerned.
-            count(&format!("bob{now}@example.com"), now).unwrap();
-            now += i64::try_from(pause).unwrap();
-            count("ann@example.com", now).unwrap();
-        }
-        count("ann@example.com", now + 3600).unwrap();
-        count("ann@example.com", now + 3600).unwrap();
-    }
-
-    #[test]
-    fn a_success_forgets_the_accounts_attempts() {
-        let attempts = Attempts::default();
-        let ann = log_in("ann@example.com");
-        for _ in 0..100 {
-            attempts.count(&ann, at(0)).unwrap();
-            attempts.succeeded(&ann);
+    fn a_pause_ends_before_attempts_are_forgotten() {
+        let here = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        let user = UserId::new(uuid::Uuid::nil());
+        let email = "ann@example.com";
+        for attempt in [
+            Attempt::LogIn { email, from: here },
+            Attempt::Register { from: here },
+            Attempt::UseToken { from: here },
+            Attempt::Reset { email, from: here },
+            Attempt::Resend { to: user },
+            Attempt::Code {
+                of: user,
+                from: here,
+            },
+        ] {
+            for who in attempt.counted() {
+                let forgotten = airouter_store::attempts::FORGOTTEN_AFTER_SECONDS;
+                let longest = who.rule().longest.as_secs();
+                assert!(longest < u64::try_from(forgotten).unwrap(), "{who:?}");
+            }
         }
     }
 
     #[test]
-    fn an_address_is_slowed_down_over_all_accounts() {
-        let attempts = Attempts::default();
-        for number in 0..50 {
-            let email = format!("a{number}@example.com");
-            attempts.count(&log_in(&email), at(0)).unwrap();
-        }
-        let zoe = log_in("z@example.com");
-        assert!(attempts.count(&zoe, at(0)).is_err());
-        let elsewhere = Attempt::LogIn {
-            email: "z@example.com",
-            from: "192.0.2.1".parse().unwrap(),
-        };
-        attempts.count(&elsewhere, at(0)).unwrap();
-        attempts
-            .count(&Attempt::Register { from: HERE }, at(0))
-            .unwrap();
+    fn whom_an_attempt_concerns_is_one_whatever_its_form() {
+        let key = |email: &str| Who::Account(same(email)).key();
+        assert!(key("Ann@Example.com") == key("ann@example.com"));
+        assert!(key("ann@example.com") != key("bob@example.com"));
+        assert!(key("ann@example.com") != Who::Mailbox(same("ann@example.com")).key());
+        let from = |text: &str| Who::Address(network(text.parse().unwrap())).key();
+        assert!(from("2001:db8::1") == from("2001:db8::2"));
+        assert!(from("192.0.2.1") != from("192.0.2.2"));
     }
 }

@@ -10,10 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::Parts;
-use crate::attempts::{Attempt, Attempts};
 use crate::mail::Mail;
 use crate::passwords::Passwords;
-use crate::problem::Problem;
 use crate::rates::Rates;
 use crate::registration::RegistrationMode;
 use crate::upstreams::Upstreams;
@@ -38,7 +36,6 @@ pub(crate) struct Shared {
     pub(crate) tokens: TokenKeys,
     pub(crate) encryption: EncryptionKeys,
     pub(crate) passwords: Passwords,
-    pub(crate) attempts: Attempts,
     pub(crate) rates: Rates,
     pub(crate) registration: RegistrationMode,
     pub(crate) upstreams: Arc<dyn Upstreams>,
@@ -58,7 +55,6 @@ impl Shared {
             tokens: parts.tokens,
             encryption: parts.encryption,
             passwords,
-            attempts: Attempts::default(),
             rates: Rates::default(),
             registration: parts.registration,
             upstreams: parts.upstreams,
@@ -72,12 +68,6 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Timestamp {
         (self.now)()
-    }
-
-    /// Counts an attempt before it is made.
-    pub(crate) fn count(&self, attempt: &Attempt<'_>) -> Result<(), Problem> {
-        let counted = self.attempts.count(attempt, self.now());
-        counted.map_err(Problem::TooManyAttempts)
     }
 
     /// Now, in seconds since the epoch, as tokens have it.

@@ -5,6 +5,7 @@
 //! server that hangs says nothing; a connection on which something was given up is closed, not used again.
 
 mod address;
+mod attempts;
 mod audit;
 mod backup;
 mod booking;

@@ -4,6 +4,7 @@
 //! `BEGIN IMMEDIATE` transaction on the one writing connection, batches go in as JSON arrays, and a few read-only
 //! connections serve the rest. Other processes may write to the same file while a server runs; the change log says what.
 
+mod attempts;
 mod audit;
 mod backup;
 mod booking;

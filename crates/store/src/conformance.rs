@@ -9,6 +9,7 @@
     reason = "the suite is code of tests, in a crate so that every adapter can use it: a promise that is broken panics"
 )]
 
+mod attempts;
 mod client_admin;
 mod clients;
 mod commits;
@@ -37,6 +38,7 @@ mod usage;
 mod workload;
 mod world;
 
+pub use attempts::*;
 pub use client_admin::*;
 pub use clients::*;
 pub use commits::*;
@@ -98,6 +100,10 @@ macro_rules! conformance_tests {
             a_time_step_is_used_once
             a_recovery_code_is_used_once
             a_second_factor_is_removed
+            attempts_are_counted_until_a_pause
+            an_attempt_counts_for_all_or_none
+            attempts_at_once_are_all_counted
+            attempts_are_taken_back
             keys_are_listed_and_revoked_by_their_owner
             a_key_is_seen_by_its_owner_and_its_payer
             a_key_is_changed_as_it_was_seen

@@ -3,6 +3,7 @@
 //! An adapter persists and decides nothing: what a number means and how it is computed is settled in `airouter-billing`.
 //! The traits are split by who needs them; [`Store`] is all of them. What they mean is fixed by [`conformance`].
 
+pub mod attempts;
 pub mod audit;
 pub mod backup;
 pub mod client_admin;
@@ -40,6 +41,7 @@ pub mod tiers;
 pub mod usage;
 pub mod verification;
 
+pub use attempts::Attempts;
 pub use audit::Audit;
 pub use client_admin::ClientAdmin;
 pub use clients::Clients;
@@ -72,7 +74,8 @@ pub use usage::Usage;
 
 /// A database with everything in it.
 pub trait Store:
-    Audit
+    Attempts
+    + Audit
     + ClientAdmin
     + Clients
     + FreeQuota
@@ -103,7 +106,8 @@ pub trait Store:
 }
 
 impl<T> Store for T where
-    T: Audit
+    T: Attempts
+        + Audit
         + ClientAdmin
         + Clients
         + FreeQuota

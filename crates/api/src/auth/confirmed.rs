@@ -21,13 +21,13 @@ pub(super) async fn password(
         email: &login.email,
         from,
     };
-    shared.count(&attempt)?;
+    shared.count(&attempt).await?;
     let found = shared.store.credentials(&login.email).await?;
     let hash = found.as_ref().and_then(stored_hash);
     let is_right = shared.passwords.is_right(password, hash.clone()).await?;
     match hash {
         Some(hash) if is_right => {
-            shared.attempts.succeeded(&attempt);
+            shared.succeeded(&attempt).await;
             Ok(hash)
         }
         _ => Err(Problem::WrongPassword),

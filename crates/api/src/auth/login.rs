@@ -65,11 +65,11 @@ pub(crate) async fn login(
         email: &email,
         from: address,
     };
-    shared.count(&attempt)?;
+    shared.count(&attempt).await?;
     let (user, password_hash) = authenticate(&shared, &email, request.password).await?;
     // Until all is proved, the attempt counts: the password alone buys nobody more guesses of codes.
     second_factor::prove_at_login(&shared, &email, user, request.code.as_ref(), address).await?;
-    shared.attempts.succeeded(&attempt);
+    shared.succeeded(&attempt).await;
     let session = tokens::new_session()?;
     let refresh = tokens::new_refresh_token(session)?;
     let now = shared.now();

@@ -48,10 +48,12 @@ pub(crate) async fn request_password_reset(
         expected: "an e-mail address",
     })?;
     // By what was typed: whether it is anybody's address makes no difference.
-    shared.count(&Attempt::Reset {
-        email: &email,
-        from,
-    })?;
+    shared
+        .count(&Attempt::Reset {
+            email: &email,
+            from,
+        })
+        .await?;
     links::mail(&shared, &email, MailedKind::ResetPassword).await?;
     Ok(StatusCode::ACCEPTED)
 }

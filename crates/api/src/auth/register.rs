@@ -87,7 +87,7 @@ pub(crate) async fn register(
     })?;
     new_password::check(&registration.password)?;
     let now = shared.now();
-    shared.count(&Attempt::Register { from: address })?;
+    shared.count(&Attempt::Register { from: address }).await?;
     let hash = shared.passwords.hash(registration.password).await?;
     let person = NewPerson {
         user: UserId::new(Uuid::now_v7()),

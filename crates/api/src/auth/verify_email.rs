@@ -44,7 +44,7 @@ pub(crate) async fn verify_email(
     JsonBody(request): JsonBody<EmailVerification>,
 ) -> Done {
     let attempt = Attempt::UseToken { from: address.0 };
-    shared.count(&attempt)?;
+    shared.count(&attempt).await?;
     let presented = links::presented(&shared, MailedKind::VerifyEmail, &request.token, address)?;
     shared
         .store
@@ -54,6 +54,6 @@ pub(crate) async fn verify_email(
             StoreError::NotFound { .. } => Problem::NoSuchMailedToken,
             error => error.into(),
         })?;
-    shared.attempts.succeeded(&attempt);
+    shared.succeeded(&attempt).await;
     Ok(StatusCode::NO_CONTENT)
 }

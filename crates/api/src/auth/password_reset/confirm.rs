@@ -49,7 +49,7 @@ pub(crate) async fn confirm_password_reset(
 ) -> Done {
     new_password::check(&request.password)?;
     let attempt = Attempt::UseToken { from: address.0 };
-    shared.count(&attempt)?;
+    shared.count(&attempt).await?;
     let presented = links::presented(&shared, MailedKind::ResetPassword, &request.token, address)?;
     let hash = shared.passwords.hash(request.password).await?;
     shared
@@ -60,6 +60,6 @@ pub(crate) async fn confirm_password_reset(
             StoreError::NotFound { .. } => Problem::NoSuchMailedToken,
             error => error.into(),
         })?;
-    shared.attempts.succeeded(&attempt);
+    shared.succeeded(&attempt).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -48,7 +48,7 @@ pub(crate) async fn confirm_second_factor(
         of: login.user,
         from: address.0,
     };
-    shared.count(&attempt)?;
+    shared.count(&attempt).await?;
     let factor = shared.store.second_factor(login.user).await?;
     let factor = factor.ok_or(Problem::NoSecondFactor)?;
     if factor.state != FactorState::Pending {
@@ -77,6 +77,6 @@ pub(crate) async fn confirm_second_factor(
             StoreError::NotFound { .. } => Problem::ChangedMeanwhile,
             error => error.into(),
         })?;
-    shared.attempts.succeeded(&attempt);
+    shared.succeeded(&attempt).await;
     Ok(Json(RecoveryCodes::of(&codes)))
 }

@@ -90,7 +90,7 @@ async fn check(
         of: owner.user,
         from,
     };
-    shared.count(&attempt)?;
+    shared.count(&attempt).await?;
     let code = code.expose_secret().trim();
     let is_good = match RecoveryCode::parse(code) {
         Ok(code) => use_recovery_code(shared, owner, &code, from).await?,
@@ -102,7 +102,7 @@ async fn check(
     if !is_good {
         return Err(Problem::WrongCode);
     }
-    shared.attempts.succeeded(&attempt);
+    shared.succeeded(&attempt).await;
     Ok(())
 }
 

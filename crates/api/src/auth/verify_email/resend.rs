@@ -27,7 +27,7 @@ pub(crate) async fn resend_email_verification(
     if login.email_verified {
         return Err(Problem::EmailVerified);
     }
-    shared.count(&Attempt::Resend { to: login.user })?;
+    shared.count(&Attempt::Resend { to: login.user }).await?;
     links::mail(&shared, &login.email, MailedKind::VerifyEmail).await?;
     Ok(StatusCode::ACCEPTED)
 }
