@@ -81,9 +81,7 @@ def refused(gateway: Gateway, file: Path) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_a_backup_under_load_is_restored(
-    source: Gateway, new_place: Callable[[Gateway], Gateway], tmp_path: Path
-):
+def test_a_backup_under_load_is_restored(source: Gateway, new_place: Callable[[Gateway], Gateway], tmp_path: Path):
     account = source.new_account(credit=str(CREDIT))
     spare = source.new_account()
     file = tmp_path / "backup"
@@ -177,7 +175,7 @@ def frame(kind: bytes, contents: bytes) -> bytes:
     return kind + struct.pack(">I", len(contents)) + contents
 
 
-def test_nothing_is_overwritten(source: Gateway, new_place: Callable[[Gateway], Gateway], tmp_path: Path):
+def test_nothing_is_overwritten(source: Gateway, tmp_path: Path):
     account = source.new_account()
     file = tmp_path / "backup"
     source.command("backup", str(file))
@@ -199,9 +197,7 @@ def test_nothing_is_overwritten(source: Gateway, new_place: Callable[[Gateway], 
     assert source.run("restore", str(tmp_path / "nowhere")).returncode == 1
 
 
-def test_a_restore_that_fails_leaves_nothing(
-    source: Gateway, new_place: Callable[[Gateway], Gateway], tmp_path: Path
-):
+def test_a_restore_that_fails_leaves_nothing(source: Gateway, new_place: Callable[[Gateway], Gateway], tmp_path: Path):
     """The file is as it was written, and yet there is no database in it."""
     source.new_account()
     file = tmp_path / "backup"

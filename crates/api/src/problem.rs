@@ -69,6 +69,8 @@ pub(crate) enum Problem {
     ChangedMeanwhile,
     /// The credit line is used beyond what it is to be.
     CreditLineInUse,
+    /// Who has or owes something can't be erased.
+    BalanceLeft(Nanos),
     /// A metered account has no balance.
     NoBalance,
     /// Of a request no more than so much can be refunded.
@@ -294,6 +296,14 @@ impl Problem {
                 "credit_line_in_use",
                 "The credit line is in use",
                 "The account has used or reserved more than the new credit line covers.",
+            ),
+            Self::BalanceLeft(balance) => told(
+                StatusCode::CONFLICT,
+                "balance_left",
+                "There is a balance",
+                format!(
+                    "It is {balance} USD. Pay it out or write it off with a debit or a credit first, so that it is 0."
+                ),
             ),
             Self::NoBalance => told(
                 StatusCode::CONFLICT,

@@ -115,6 +115,7 @@ pub(crate) fn admins() -> Group {
         .routes(routes!(
             clients::remove_second_factor::remove_client_second_factor
         ))
+        .routes(routes!(clients::erase::erase_client))
 }
 
 /// For administrators, and for operator tokens with this scope.

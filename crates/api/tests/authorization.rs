@@ -137,6 +137,13 @@ const fn row(route: &'static str, whom: For, object: Object, body: Body, status:
 
 const TABLE: &[Row] = &[
     row(
+        "POST /v1/admin/clients/{id}/erase",
+        For::Admins,
+        Object::Account,
+        Body::Reason,
+        204,
+    ),
+    row(
         "GET /openapi.json",
         For::Everybody,
         Object::None,

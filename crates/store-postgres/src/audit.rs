@@ -2,7 +2,7 @@
 
 use airouter_billing::{Timestamp, UserId};
 use airouter_store::StoreError;
-use airouter_store::audit::{Audit, AuditEntry, AuditHead, AuditQuery, AuditRecord};
+use airouter_store::audit::{self, Audit, AuditEntry, AuditHead, AuditQuery, AuditRecord};
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -24,6 +24,8 @@ struct Row {
     before: Option<String>,
     after: Option<String>,
     hash: Vec<u8>,
+    salt: Option<Uuid>,
+    erased_by: Option<i64>,
 }
 
 impl Row {
@@ -31,6 +33,8 @@ impl Row {
         Ok(AuditRecord {
             number: self.number,
             hash: hash(&self.hash, self.number)?,
+            salt: self.salt,
+            erased_by: self.erased_by,
             entry: AuditEntry {
                 actor: self.actor,
                 actor_id: self.actor_id.map(UserId::new),
@@ -53,7 +57,8 @@ impl Audit for PostgresStore {
             .on_pool(async |connection| {
                 sqlx::query_as!(
                     Row,
-                    "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
+                    "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash,
+                        salt, erased_by
                     FROM audit_log WHERE number > $1 ORDER BY number LIMIT $2",
                     after,
                     i64::from(limit)
@@ -71,7 +76,8 @@ impl Audit for PostgresStore {
             .on_pool(async |connection| {
                 sqlx::query_as!(
                     Row,
-                    "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
+                    "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash,
+                        salt, erased_by
                     FROM audit_log
                     WHERE number > $1 AND ($2::uuid IS NULL OR subject_id = $2)
                         AND ($3::text IS NULL OR action = $3 OR starts_with(action, $3 || '.'))
@@ -123,11 +129,13 @@ pub(crate) async fn append(
         number: row.number,
         hash: hash(&row.hash, row.number)?,
     };
-    let next = entry.hash_after(&head);
+    let salt = audit::salt()?;
+    let next = entry.hash_after(&head, Some(salt));
     sqlx::query!(
         "WITH head AS (UPDATE audit_head SET number = number + 1, hash = $11 RETURNING number)
-        INSERT INTO audit_log (number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash)
-        SELECT number, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM head",
+        INSERT INTO audit_log (number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash,
+            salt)
+        SELECT number, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12 FROM head",
         timestamptz(entry.at),
         entry.actor,
         entry.actor_id.map(UserId::get),
@@ -138,7 +146,8 @@ pub(crate) async fn append(
         entry.before,
         entry.after,
         next.as_slice(),
-        next.as_slice()
+        next.as_slice(),
+        salt
     )
     .execute(connection)
     .await
@@ -146,7 +155,7 @@ pub(crate) async fn append(
     .map_err(failed)
 }
 
-fn hash(bytes: &[u8], number: i64) -> Result<[u8; 32], StoreError> {
+pub(crate) fn hash(bytes: &[u8], number: i64) -> Result<[u8; 32], StoreError> {
     bytes
         .try_into()
         .map_err(|_| Column::new("audit_log", "hash").corrupt(number))

@@ -188,6 +188,9 @@ async fn set_status(
 ) -> Result<(), StoreError> {
     let (id, name, at) = (account.get(), status.name(), timestamptz(entry.at));
     let before = lock_account(connection, account).await?;
+    if status == AccountStatus::Active && is_erased(connection, account).await? {
+        return Err(StoreError::NotFound { what: "the person" });
+    }
     sqlx::query!("UPDATE accounts SET status = $2 WHERE id = $1", id, name)
         .execute(&mut *connection)
         .await
@@ -219,7 +222,7 @@ async fn set_status(
 }
 
 /// Locks an account; its status.
-async fn lock_account(
+pub(crate) async fn lock_account(
     connection: &mut PgConnection,
     account: AccountId,
 ) -> Result<String, StoreError> {
@@ -233,6 +236,19 @@ async fn lock_account(
     .ok_or(StoreError::NotFound {
         what: "the account",
     })
+}
+
+async fn is_erased(connection: &mut PgConnection, account: AccountId) -> Result<bool, StoreError> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+            SELECT FROM persons p JOIN users u ON u.id = p.user_id
+            WHERE p.account_id = $1 AND u.erased_at IS NOT NULL
+        ) AS "is_erased!""#,
+        account.get()
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)
 }
 
 /// Balances are locked before caps of budgets, as everywhere.

@@ -19,6 +19,7 @@ mod connection;
 mod convert;
 mod corrections;
 mod dedicated;
+mod erasure;
 mod free_quota;
 mod grants;
 mod hints;

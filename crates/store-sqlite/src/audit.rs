@@ -2,7 +2,7 @@
 
 use airouter_billing::{Timestamp, UserId};
 use airouter_store::StoreError;
-use airouter_store::audit::{Audit, AuditEntry, AuditHead, AuditQuery, AuditRecord};
+use airouter_store::audit::{self, Audit, AuditEntry, AuditHead, AuditQuery, AuditRecord};
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
@@ -22,15 +22,20 @@ struct Row {
     before: Option<String>,
     after: Option<String>,
     hash: Vec<u8>,
+    salt: Option<Vec<u8>>,
+    erased_by: Option<i64>,
 }
 
 impl Row {
     fn read(self) -> Result<AuditRecord, StoreError> {
         let column = |name| Column::new("audit_log", name);
         let actor_id = self.actor_id.map(|id| column("actor_id").uuid(&id));
+        let salt = self.salt.map(|salt| column("salt").uuid(&salt));
         Ok(AuditRecord {
             number: self.number,
             hash: hash(&self.hash, self.number)?,
+            salt: salt.transpose()?,
+            erased_by: self.erased_by,
             entry: AuditEntry {
                 actor: self.actor,
                 actor_id: actor_id.transpose()?.map(UserId::new),
@@ -52,7 +57,8 @@ impl Audit for SqliteStore {
         let limit = i64::from(limit);
         let rows = sqlx::query_as!(
             Row,
-            "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
+            "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash,
+                salt, erased_by
             FROM audit_log WHERE number > $1 ORDER BY number LIMIT $2",
             after,
             limit
@@ -69,7 +75,8 @@ impl Audit for SqliteStore {
         let until = query.until.map(Timestamp::as_micros);
         let rows = sqlx::query_as!(
             Row,
-            "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash
+            "SELECT number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash,
+                salt, erased_by
             FROM audit_log
             WHERE number > $1 AND ($2 IS NULL OR subject_id = $2)
                 AND ($3 IS NULL OR action = $3 OR substr(action, 1, length($3) + 1) = $3 || '.')
@@ -114,13 +121,15 @@ pub(crate) async fn append(
         number: row.number,
         hash: hash(&row.hash, row.number)?,
     };
-    let next = entry.hash_after(&head);
+    let salt = audit::salt()?;
+    let next = entry.hash_after(&head, Some(salt));
     let (number, hash) = (head.number + 1, next.as_slice());
     let at = entry.at.as_micros();
     let actor_id = entry.actor_id.map(UserId::get);
     sqlx::query!(
-        "INSERT INTO audit_log (number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO audit_log (number, at, actor, actor_id, address, action, subject_id, reason, before, after, hash,
+            salt)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         number,
         at,
         entry.actor,
@@ -131,7 +140,8 @@ pub(crate) async fn append(
         entry.reason,
         entry.before,
         entry.after,
-        hash
+        hash,
+        salt
     )
     .execute(&mut *connection)
     .await
@@ -143,7 +153,7 @@ pub(crate) async fn append(
         .map_err(failed)
 }
 
-fn hash(bytes: &[u8], number: i64) -> Result<[u8; 32], StoreError> {
+pub(crate) fn hash(bytes: &[u8], number: i64) -> Result<[u8; 32], StoreError> {
     bytes
         .try_into()
         .map_err(|_| Column::new("audit_log", "hash").corrupt(number))

@@ -99,7 +99,7 @@ impl ClientAdmin for SqliteStore {
     }
 }
 
-async fn one(
+pub(crate) async fn one(
     connection: &mut SqliteConnection,
     account: AccountId,
 ) -> Result<Option<ClientRecord>, StoreError> {
@@ -173,6 +173,23 @@ async fn clients(
         .collect()
 }
 
+async fn is_erased(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+) -> Result<bool, StoreError> {
+    let account = account.get();
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+            SELECT 1 FROM persons p JOIN users u ON u.id = p.user_id
+            WHERE p.account_id = $1 AND u.erased_at IS NOT NULL
+        ) AS "is_erased!: bool""#,
+        account
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)
+}
+
 async fn set_status(
     connection: &mut SqliteConnection,
     account: AccountId,
@@ -180,6 +197,9 @@ async fn set_status(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let (id, name, at) = (account.get(), status.name(), at.as_micros());
+    if status == AccountStatus::Active && is_erased(connection, account).await? {
+        return Err(StoreError::NotFound { what: "the person" });
+    }
     sqlx::query!("UPDATE accounts SET status = $2 WHERE id = $1", id, name)
         .execute(&mut *connection)
         .await

@@ -16,6 +16,7 @@ mod commit;
 mod connection;
 mod convert;
 mod corrections;
+mod erasure;
 mod free_quota;
 mod idempotency;
 mod invitations;

@@ -1,13 +1,16 @@
 //! The audit log: who did what to what. An entry is written in the transaction of the change that it tells of, and its hash
 //! covers all entries before it.
 
-use airouter_auth::{ChainHash, chain_hash, sha256};
+use std::collections::BTreeMap;
+
+use airouter_auth::{ChainHash, chain_hash, random_id, sha256};
 use airouter_billing::{Timestamp, UserId};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use uuid::{Builder, Uuid};
 
+use crate::erasure::{ERASE, Remains};
 use crate::error::StoreError;
 
 /// Who does what the command line does.
@@ -58,6 +61,11 @@ pub struct AuditRecord {
     pub entry: AuditEntry,
     /// Covers it and all before it.
     pub hash: ChainHash,
+    /// What the hash covers beside it, so that nobody can try out what was in it once it is erased. Entries of old have
+    /// none.
+    pub salt: Option<Uuid>,
+    /// The entry that tells of its erasure (see [`crate::erasure`]).
+    pub erased_by: Option<i64>,
 }
 
 /// Which entries, and how many at most.
@@ -140,30 +148,34 @@ impl AuditEntry {
         }
     }
 
-    /// The hash of this entry as the one that follows `head`.
-    pub fn hash_after(&self, head: &AuditHead) -> ChainHash {
+    /// The hash of this entry as the one that follows `head`, with its salt if it has one.
+    pub fn hash_after(&self, head: &AuditHead, salt: Option<Uuid>) -> ChainHash {
         let number = head.number.saturating_add(1).to_be_bytes();
         let at = self.at.as_micros().to_be_bytes();
         let text = |text: &Option<String>| text.clone().map(String::into_bytes);
         let (address, reason) = (text(&self.address), text(&self.reason));
         let (before, after) = (text(&self.before), text(&self.after));
         let actor_id = self.actor_id.map(|id| id.get().into_bytes());
-        chain_hash(
-            &head.hash,
-            &[
-                Some(&number),
-                Some(&at),
-                Some(self.actor.as_bytes()),
-                actor_id.as_ref().map(<[u8; 16]>::as_slice),
-                address.as_deref(),
-                Some(self.action.as_bytes()),
-                Some(self.subject.as_bytes()),
-                reason.as_deref(),
-                before.as_deref(),
-                after.as_deref(),
-            ],
-        )
+        let mut fields = vec![
+            Some(number.as_slice()),
+            Some(&at),
+            Some(self.actor.as_bytes()),
+            actor_id.as_ref().map(<[u8; 16]>::as_slice),
+            address.as_deref(),
+            Some(self.action.as_bytes()),
+            Some(self.subject.as_bytes()),
+            reason.as_deref(),
+            before.as_deref(),
+            after.as_deref(),
+        ];
+        fields.extend(salt.as_ref().map(|salt| Some(salt.as_bytes().as_slice())));
+        chain_hash(&head.hash, &fields)
     }
+}
+
+/// A new salt for an entry.
+pub fn salt() -> Result<Uuid, StoreError> {
+    random_id().map_err(|error| StoreError::Unavailable(Box::new(error)))
 }
 
 /// What [`verify_audit`] saw.
@@ -175,15 +187,35 @@ pub enum AuditVerification {
     Broken(i64),
 }
 
-/// Walks the log and looks whether every entry is there and as it was written.
+/// Walks the log and looks whether every entry is there and as it was written. Of entries that were erased, what is left of
+/// them must be as the entry says that tells of it.
 pub async fn verify_audit(log: &(impl Audit + ?Sized)) -> Result<AuditVerification, StoreError> {
+    // Somebody may be erased while the log is walked: then entries name one that was not there at the beginning.
+    const MOST_WALKS: u8 = 3;
+    let mut seen = AuditVerification::Broken(1);
+    for _ in 0..MOST_WALKS {
+        let end = log.audit_head().await?;
+        seen = walk(log, &end).await?;
+        if matches!(seen, AuditVerification::Whole(_)) || log.audit_head().await? == end {
+            break;
+        }
+    }
+    Ok(seen)
+}
+
+/// What is left of erased entries, by the entry that tells of their erasure: the first one's number, and all of them.
+type Erasures = BTreeMap<i64, (i64, Remains)>;
+
+async fn walk(
+    log: &(impl Audit + ?Sized),
+    end: &AuditHead,
+) -> Result<AuditVerification, StoreError> {
     const PAGE: u16 = 1_000;
-    // What is added meanwhile comes after it.
-    let end = log.audit_head().await?;
     let mut head = AuditHead {
         number: 0,
         hash: [0; 32],
     };
+    let mut erasures = Erasures::new();
     while head.number < end.number {
         let page = log.audit_log(head.number, PAGE).await?;
         if page.is_empty() {
@@ -191,7 +223,7 @@ pub async fn verify_audit(log: &(impl Audit + ?Sized)) -> Result<AuditVerificati
         }
         for record in page {
             let expected = head.number + 1;
-            if record.number != expected || record.hash != record.entry.hash_after(&head) {
+            if record.number != expected || !holds(&record, &head, &mut erasures) {
                 return Ok(AuditVerification::Broken(expected));
             }
             head = AuditHead {
@@ -203,11 +235,34 @@ pub async fn verify_audit(log: &(impl Audit + ?Sized)) -> Result<AuditVerificati
             }
         }
     }
+    if let Some(untold) = erasures.values().map(|(first, _)| *first).min() {
+        return Ok(AuditVerification::Broken(untold));
+    }
     if head.hash == end.hash {
         Ok(AuditVerification::Whole(end.number))
     } else {
         Ok(AuditVerification::Broken(end.number))
     }
+}
+
+/// Whether an entry is as it was written, or what is left of one that is erased.
+fn holds(record: &AuditRecord, head: &AuditHead, erasures: &mut Erasures) -> bool {
+    match record.erased_by {
+        None if record.hash != record.entry.hash_after(head, record.salt) => return false,
+        None => {}
+        Some(by) if by <= record.number => return false,
+        Some(by) => {
+            let (_, remains) = erasures
+                .entry(by)
+                .or_insert((record.number, Remains::default()));
+            remains.add(record);
+        }
+    }
+    if record.entry.action != ERASE {
+        return true;
+    }
+    let (_, remains) = erasures.remove(&record.number).unwrap_or_default();
+    record.entry.after == Some(remains.told())
 }
 
 /// The audit log.
@@ -226,6 +281,122 @@ pub trait Audit: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::erasure::ERASED;
+    use futures_util::FutureExt as _;
+
+    /// A log in memory.
+    #[derive(Default)]
+    struct Log(Vec<AuditRecord>);
+
+    impl Log {
+        fn head(&self) -> AuditHead {
+            let last = self.0.last();
+            AuditHead {
+                number: last.map_or(0, |last| last.number),
+                hash: last.map_or([0; 32], |last| last.hash),
+            }
+        }
+
+        fn write(&mut self, action: &str, salt: Option<Uuid>, after: Option<String>) {
+            let mut entry =
+                AuditEntry::new("ann@example.com", action, Uuid::nil(), Timestamp::default());
+            entry.after = after;
+            let head = self.head();
+            self.0.push(AuditRecord {
+                number: head.number + 1,
+                hash: entry.hash_after(&head, salt),
+                entry,
+                salt,
+                erased_by: None,
+            });
+        }
+
+        fn blank(&mut self, index: usize, by: i64) {
+            let record = &mut self.0[index];
+            ERASED.clone_into(&mut record.entry.actor);
+            if record.entry.action != ERASE {
+                record.entry.after = None;
+            }
+            record.salt = None;
+            record.erased_by.get_or_insert(by);
+        }
+
+        /// As an adapter does it.
+        fn erase(&mut self, entries: &[usize]) {
+            let by = self.head().number + 1;
+            let mut remains = Remains::default();
+            for &index in entries {
+                if self.0[index].erased_by.is_none() {
+                    remains.add(&self.0[index]);
+                }
+                self.blank(index, by);
+            }
+            self.write(ERASE, Some(Uuid::from_u128(9)), Some(remains.told()));
+        }
+
+        /// Nothing in it waits.
+        fn verified(&self) -> AuditVerification {
+            verify_audit(self).now_or_never().unwrap().unwrap()
+        }
+    }
+
+    #[async_trait]
+    impl Audit for Log {
+        async fn audit_log(&self, after: i64, limit: u16) -> Result<Vec<AuditRecord>, StoreError> {
+            let later = self.0.iter().filter(|record| record.number > after);
+            Ok(later.take(usize::from(limit)).cloned().collect())
+        }
+
+        async fn search_audit_log(&self, _: &AuditQuery) -> Result<Vec<AuditRecord>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn audit_head(&self) -> Result<AuditHead, StoreError> {
+            Ok(self.head())
+        }
+    }
+
+    fn log() -> Log {
+        let mut log = Log::default();
+        // One of the version before, and two of this one.
+        log.write("client.change", None, Some("ann@example.com".to_owned()));
+        log.write("client.change", Some(Uuid::from_u128(1)), None);
+        log.write("client.change", Some(Uuid::from_u128(2)), None);
+        log
+    }
+
+    #[test]
+    fn what_is_erased_and_told_of_holds() {
+        let mut log = log();
+        assert_eq!(log.verified(), AuditVerification::Whole(3));
+        log.erase(&[0, 1]);
+        assert_eq!(log.verified(), AuditVerification::Whole(4));
+        // Who erased is erased later: what that entry says of others stays.
+        log.erase(&[1, 2, 3]);
+        log.write("client.change", Some(Uuid::from_u128(3)), None);
+        assert_eq!(log.verified(), AuditVerification::Whole(6));
+    }
+
+    #[test]
+    fn what_nobody_tells_of_is_found() {
+        let mut untold = log();
+        untold.erase(&[0]);
+        untold.blank(1, 4);
+        assert_eq!(untold.verified(), AuditVerification::Broken(4));
+        let mut invented = log();
+        invented.blank(1, 99);
+        assert_eq!(invented.verified(), AuditVerification::Broken(2));
+        let mut altered = log();
+        altered.erase(&[0]);
+        altered.0[0].entry.action = "client.delete".to_owned();
+        assert_eq!(altered.verified(), AuditVerification::Broken(4));
+        let mut earlier = log();
+        earlier.blank(1, 1);
+        assert_eq!(earlier.verified(), AuditVerification::Broken(2));
+        let mut resalted = log();
+        resalted.0[1].salt = None;
+        assert_eq!(resalted.verified(), AuditVerification::Broken(2));
+    }
 
     #[test]
     fn what_has_a_name_is_always_the_same_subject() {

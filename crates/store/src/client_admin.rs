@@ -164,7 +164,7 @@ pub trait ClientAdmin: Send + Sync + 'static {
     async fn book(&self, booking: &Booking) -> Result<Booked, StoreError>;
 
     /// Disables or enables an account and its login; sessions of one that is disabled end. [`StoreError::NotFound`] when
-    /// there is no such account.
+    /// there is no such account, or its person was erased and it is to be enabled.
     async fn set_client_status(
         &self,
         account: AccountId,

@@ -14,6 +14,7 @@ mod client_admin;
 mod clients;
 mod commits;
 mod corrections;
+mod erasure;
 mod free_quota;
 mod idempotency;
 mod inventory;
@@ -43,6 +44,7 @@ pub use client_admin::*;
 pub use clients::*;
 pub use commits::*;
 pub use corrections::*;
+pub use erasure::*;
 pub use free_quota::*;
 pub use idempotency::*;
 pub use inventory::*;
@@ -79,6 +81,8 @@ macro_rules! conformance_tests {
             a_key_has_the_budgets_of_its_payers_chain
             a_members_key_spends_from_the_organization
             a_revoked_key_says_so
+            an_erased_person_leaves_nothing_personal
+            who_has_money_or_an_organization_is_not_erased
             use_of_keys_is_noted
             changes_are_told_in_order
             too_many_changes_are_an_overflow

@@ -10,6 +10,7 @@ pub mod client_admin;
 pub mod clients;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod erasure;
 pub mod error;
 pub mod free_quota;
 pub mod idempotency;
@@ -45,6 +46,7 @@ pub use attempts::Attempts;
 pub use audit::Audit;
 pub use client_admin::ClientAdmin;
 pub use clients::Clients;
+pub use erasure::Erasure;
 pub use error::StoreError;
 pub use free_quota::FreeQuota;
 pub use idempotency::Idempotency;
@@ -78,6 +80,7 @@ pub trait Store:
     + Audit
     + ClientAdmin
     + Clients
+    + Erasure
     + FreeQuota
     + Idempotency
     + Invitations
@@ -110,6 +113,7 @@ impl<T> Store for T where
         + Audit
         + ClientAdmin
         + Clients
+        + Erasure
         + FreeQuota
         + Idempotency
         + Invitations

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use airouter_billing::AccountId;
 use airouter_store::Store;
 use airouter_store::audit::AuditEntry;
-use anyhow::Context as _;
+use airouter_store::erasure::{ERASE, Erased};
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
@@ -18,7 +19,8 @@ Runs beside servers, which follow within a second.
 
 Examples:
   airouter accounts set-plan --email=ann@example.com school
-  airouter accounts remove-second-factor --email=admin@example.com --reason='lost phone'";
+  airouter accounts remove-second-factor --email=admin@example.com --reason='lost phone'
+  airouter accounts erase --email=ann@example.com --reason='asked for it, ticket 12'";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = HELP)]
@@ -38,6 +40,14 @@ pub(super) enum AccountsCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Erase a person for good: name, e-mail address, login, sessions; keys end. Ids, money and usage stay.
+    Erase {
+        #[command(flatten)]
+        whose: Whose,
+        /// Why; kept in the audit log. Name nobody in it.
+        #[arg(long, value_parser = super::credit::reason)]
+        reason: String,
+    },
 }
 
 /// Which account.
@@ -55,29 +65,47 @@ pub(super) struct Whose {
 pub(super) async fn run(command: AccountsCommand, config: &Config) -> anyhow::Result<ExitCode> {
     let store = database::open(&config.storage, database::OpenMode::Tool).await?;
     match command {
-        AccountsCommand::SetPlan { whose, plan } => set_plan(&*store, &whose, &plan).await,
+        AccountsCommand::SetPlan { whose, plan } => set_plan(&*store, &whose, &plan).await?,
+        AccountsCommand::Erase { whose, reason } => erase(&*store, &whose, reason).await?,
         AccountsCommand::RemoveSecondFactor { whose, reason } => {
-            remove_second_factor(&*store, &whose, reason).await
+            remove_second_factor(&*store, &whose, reason).await?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn set_plan(store: &dyn Store, whose: &Whose, plan: &str) -> anyhow::Result<ExitCode> {
+async fn set_plan(store: &dyn Store, whose: &Whose, plan: &str) -> anyhow::Result<()> {
     let account = account(store, whose).await?;
     let audit = audited("client.change", account.get());
     store
         .set_plan(account, plan, &audit)
         .await
         .with_context(|| format!("the plan '{plan}' can't be given"))?;
-    output::result(&format!("PLAN={plan}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(output::result(&format!("PLAN={plan}"))?)
+}
+
+async fn erase(store: &dyn Store, whose: &Whose, reason: String) -> anyhow::Result<()> {
+    let account = account(store, whose).await?;
+    let audit = AuditEntry {
+        reason: Some(reason),
+        ..audited(ERASE, account.get())
+    };
+    match store.erase_client(account, &audit).await? {
+        Erased::Yes => Ok(output::result(&format!("ERASED={account}"))?),
+        Erased::NoPerson => bail!("there is no person to erase"),
+        Erased::Administrator => bail!("it is an administrator: nobody can erase one"),
+        Erased::BalanceLeft(balance) => {
+            bail!("the balance is {balance} USD: book it with a debit or a credit first")
+        }
+        Erased::LastOwner => bail!("an organization has no other owner: make somebody one first"),
+    }
 }
 
 async fn remove_second_factor(
     store: &dyn Store,
     whose: &Whose,
     reason: Option<String>,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<()> {
     let account = account(store, whose).await?;
     let client = store
         .client(account)
@@ -92,8 +120,7 @@ async fn remove_second_factor(
         .remove_second_factor(user, &audit)
         .await
         .with_context(|| format!("the second factor of {email} can't be removed"))?;
-    output::result(&format!("EMAIL={email}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(output::result(&format!("EMAIL={email}"))?)
 }
 
 async fn account(store: &dyn Store, whose: &Whose) -> anyhow::Result<AccountId> {

@@ -102,7 +102,8 @@ fn amount(text: &str) -> Result<Nanos, String> {
     Ok(amount)
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// A reason: one line.
+pub(super) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     let is_reason =
         !text.is_empty() && text.len() <= LONGEST_REASON && !text.contains(char::is_control);

@@ -30,13 +30,13 @@ fn organization() -> NewOrganization {
     }
 }
 
-async fn person(store: &Arc<dyn Store>) -> NewPerson {
+pub(super) async fn person(store: &Arc<dyn Store>) -> NewPerson {
     let person = new_person(Payment::Prepaid);
     store.create_person(&person).await.unwrap();
     person
 }
 
-async fn founded(store: &Arc<dyn Store>, founder: &NewPerson) -> AccountId {
+pub(super) async fn founded(store: &Arc<dyn Store>, founder: &NewPerson) -> AccountId {
     let new = organization();
     let entry = entry(new.account, "organization.create");
     let founded = store.found(&new, founder.account, &entry).await.unwrap();
@@ -44,7 +44,11 @@ async fn founded(store: &Arc<dyn Store>, founder: &NewPerson) -> AccountId {
     new.account
 }
 
-fn invitation(organization: AccountId, email: &str, role: MemberRole) -> NewMemberInvitation {
+pub(super) fn invitation(
+    organization: AccountId,
+    email: &str,
+    role: MemberRole,
+) -> NewMemberInvitation {
     let code = OpaqueToken::generate(OpaqueKind::Membership).unwrap();
     NewMemberInvitation {
         id: Uuid::now_v7(),
@@ -56,7 +60,7 @@ fn invitation(organization: AccountId, email: &str, role: MemberRole) -> NewMemb
     }
 }
 
-async fn invite(store: &Arc<dyn Store>, invitation: &NewMemberInvitation) {
+pub(super) async fn invite(store: &Arc<dyn Store>, invitation: &NewMemberInvitation) {
     let entry = entry(invitation.organization, "organization.invite");
     let invited = store.invite_member(invitation, &entry).await.unwrap();
     assert_eq!(invited, OrganizationChanged::Yes);
@@ -72,7 +76,7 @@ fn acceptance(person: &NewPerson, code: TokenHash) -> Acceptance {
 }
 
 /// Makes the person a member.
-async fn join(
+pub(super) async fn join(
     store: &Arc<dyn Store>,
     organization: AccountId,
     person: &NewPerson,
