@@ -1,4 +1,4 @@
-"""A person is erased."""
+"""A person is erased, and an administrator looks in a client's place."""
 
 import httpx2
 
@@ -56,3 +56,25 @@ def test_an_erased_person_is_gone_and_the_books_are_not(gateway: Gateway):
     again = gateway.run("accounts", "erase", f"--email={other.email}", "--reason=ticket 13")
     assert again.returncode == 1
     gateway.command("audit", "verify")
+
+
+def test_an_administrator_looks_in_a_clients_place(gateway: Gateway):
+    admin, person = administrator(gateway), register(gateway)
+    begun = admin.call("POST", f"{client_of(admin, person)}/impersonate", json=WHY)
+    gateway.expect_silence_about(begun["access_token"])
+    headers = {"authorization": f"Bearer {begun['access_token']}"}
+
+    def send(method: str, path: str, **options) -> httpx2.Response:
+        return httpx2.request(method, f"{gateway.url}{path}", headers=headers, trust_env=False, **options)
+
+    me = send("GET", "/v1/auth/me").json()
+    assert (me["email"], me["impersonated_by"]) == (person.email, admin.email)
+    assert "impersonated_by" not in person.call("GET", "/v1/auth/me")
+    for path in ("/v1/client/balance", "/v1/client/usage", "/v1/auth/api-keys"):
+        assert send("GET", path).status_code == 200
+    assert code(send("POST", "/v1/auth/api-keys", json={"name": "mine"})) == (403, "only_looking")
+    assert code(send("POST", "/v1/auth/logout")) == (403, "only_looking")
+    assert code(send("GET", "/v1/admin/clients")) == (403, "forbidden")
+    admin.send("POST", "/v1/auth/logout")
+    assert send("GET", "/v1/auth/me").status_code == 401
+    assert person.send("GET", "/v1/auth/me").status_code == 200

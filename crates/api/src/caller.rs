@@ -29,6 +29,8 @@ pub(crate) struct Caller(pub(crate) Arc<Login>);
 pub(crate) struct Operator {
     /// The login in whose name it is done.
     pub(crate) user: UserId,
+    /// The session, if it is no script.
+    pub(crate) session: Option<SessionId>,
     /// That login's own account.
     pub(crate) account: AccountId,
     /// That login's e-mail address.
@@ -41,6 +43,7 @@ impl From<Login> for Operator {
     fn from(login: Login) -> Self {
         Self {
             user: login.user,
+            session: Some(login.session),
             account: login.account,
             actor: login.email.clone(),
             email: login.email,
@@ -52,6 +55,7 @@ impl From<OperatorToken> for Operator {
     fn from(token: OperatorToken) -> Self {
         Self {
             user: token.maker,
+            session: None,
             account: token.account,
             actor: format!("{} (token {})", token.email, token.name),
             email: token.email,
@@ -76,13 +80,16 @@ pub(crate) async fn everybody(
     }
 }
 
-/// Lets in whoever has logged in.
+/// Lets in whoever has logged in. An administrator in a client's place may only look, whatever the route.
 pub(crate) async fn logins_only(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     match authenticate(&shared, request.headers()).await {
+        Ok(login) if login.impersonated_by.is_some() && !request.method().is_safe() => {
+            Problem::OnlyLooking.into_response()
+        }
         Ok(login) => {
             request.extensions_mut().insert(Caller(Arc::new(login)));
             next.run(request).await
@@ -135,7 +142,7 @@ pub(crate) async fn admins_only(
     next: Next,
 ) -> Response {
     match authenticate(&shared, request.headers()).await {
-        Ok(login) if login.role == Role::Admin => {
+        Ok(login) if login.role == Role::Admin && login.impersonated_by.is_none() => {
             request.extensions_mut().insert(Operator::from(login));
             next.run(request).await
         }

@@ -27,6 +27,8 @@ pub(crate) enum Problem {
     ExpiredToken,
     /// The caller's role may not do this.
     Forbidden,
+    /// Who impersonates may only look.
+    OnlyLooking,
     /// The operator token has not this scope.
     ScopeMissing(&'static str),
     /// E-mail address or password is wrong; which one is not told.
@@ -200,6 +202,12 @@ impl Problem {
                 "forbidden",
                 "Not allowed",
                 "Only an administrator may do this.",
+            ),
+            Self::OnlyLooking => told(
+                StatusCode::FORBIDDEN,
+                "only_looking",
+                "An administrator in a client's place may only look",
+                "Only GET is allowed with this token.",
             ),
             Self::ScopeMissing(scope) => told(
                 StatusCode::FORBIDDEN,

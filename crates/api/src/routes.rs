@@ -116,6 +116,7 @@ pub(crate) fn admins() -> Group {
             clients::remove_second_factor::remove_client_second_factor
         ))
         .routes(routes!(clients::erase::erase_client))
+        .routes(routes!(clients::impersonate::impersonate_client))
 }
 
 /// For administrators, and for operator tokens with this scope.

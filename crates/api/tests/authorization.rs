@@ -144,6 +144,13 @@ const TABLE: &[Row] = &[
         204,
     ),
     row(
+        "POST /v1/admin/clients/{id}/impersonate",
+        For::Admins,
+        Object::Account,
+        Body::Reason,
+        200,
+    ),
+    row(
         "GET /openapi.json",
         For::Everybody,
         Object::None,
@@ -891,6 +898,8 @@ enum Caller {
     /// A member of the organization, no owner.
     Member,
     Admin,
+    /// An administrator in the client's place.
+    Impersonator,
     /// An operator token with all scopes.
     Token,
     /// One with all scopes but the one that is needed.
@@ -913,7 +922,7 @@ const SCOPES: [&str; 11] = [
     "stats:read",
 ];
 
-const CALLERS: [Caller; 17] = [
+const CALLERS: [Caller; 18] = [
     Caller::Nobody,
     Caller::Garbage,
     Caller::ClientKey,
@@ -927,6 +936,7 @@ const CALLERS: [Caller; 17] = [
     Caller::OtherClient,
     Caller::Member,
     Caller::Admin,
+    Caller::Impersonator,
     Caller::Token,
     Caller::TokenWithoutScope,
     Caller::RevokedToken,
@@ -997,6 +1007,15 @@ impl Caller {
             Self::OtherClient => world.token(&people.other).await,
             Self::Member => world.token(&people.member).await,
             Self::Admin => world.token(&people.admin).await,
+            Self::Impersonator => {
+                world.pass(1);
+                let account = people.client.account;
+                let path = format!("/v1/admin/clients/{account}/impersonate");
+                let why = json!({"reason": "a test"});
+                let admin = world.token(&people.admin).await;
+                let begun = world.call(&admin, "POST", &path, Some(&why)).await;
+                text(&begun.json()["access_token"])
+            }
             Self::Token => operator_token(world, people, &SCOPES).await,
             Self::TokenWithoutScope => {
                 let is_other = |scope: &&'static str| row.whom != For::Operators(scope);
@@ -1035,6 +1054,12 @@ impl Caller {
                 (401, "invalid_token")
             }
             Self::TokenWithoutScope => (403, "missing_scope"),
+            // As the client that it is in the place of, but only to look.
+            Self::Impersonator if matches!(row.whom, For::Operators(_) | For::Admins) => {
+                (403, "forbidden")
+            }
+            Self::Impersonator if !row.route.starts_with("GET ") => (403, "only_looking"),
+            Self::Impersonator => (row.status, ""),
             Self::Member if row.whom == For::Owners => (403, "owners_only"),
             Self::OtherClient | Self::Admin if matches!(row.whom, For::Owners | For::Members) => {
                 (404, "not_found")
@@ -1383,4 +1408,46 @@ async fn what_changes_acts_on_tokens_that_are_out() {
     let left = world.call(&token, "POST", "/v1/auth/logout", None).await;
     assert_eq!(left.status, StatusCode::NO_CONTENT);
     assert_eq!(me().await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_impersonation_ends_with_the_administrator() {
+    let world = World::new().await;
+    let (admin, client) = (
+        world.somebody(Role::Admin).await,
+        world.somebody(Role::Client).await,
+    );
+    let claims = world.claims(&admin).await;
+    let token = world.tokens.sign(claims, world.seconds()).unwrap();
+    let why = json!({"reason": "a ticket"});
+    let of = |account| format!("/v1/admin/clients/{account}/impersonate");
+    let begin = async |account| world.call(&token, "POST", &of(account), Some(&why)).await;
+    let begun = begin(client.account).await;
+    assert_eq!(begun.status, StatusCode::OK, "{begun:?}");
+    let seen = text(&begun.json()["access_token"]);
+    let me = async || world.call(&seen, "GET", "/v1/auth/me", None).await;
+    let shown = me().await.json();
+    assert_eq!(shown["email"], client.email.as_str());
+    assert_eq!(shown["impersonated_by"], admin.email.as_str());
+
+    // Neither an administrator nor oneself.
+    let other = world.somebody(Role::Admin).await;
+    for account in [other.account, admin.account] {
+        assert_eq!(begin(account).await.status, StatusCode::NOT_FOUND);
+    }
+    let log = world.call(
+        &token,
+        "GET",
+        "/v1/admin/audit-log?action=client.impersonate",
+        None,
+    );
+    let log = log.await.json();
+    let [entry] = log["data"].as_array().unwrap().as_slice() else {
+        panic!("one entry: {log}");
+    };
+    assert_eq!(entry["actor"], admin.email.as_str());
+    assert_eq!(entry["reason"], "a ticket");
+
+    world.call(&token, "POST", "/v1/auth/logout", None).await;
+    assert_eq!(me().await.status, StatusCode::UNAUTHORIZED);
 }

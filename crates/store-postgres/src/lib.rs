@@ -24,6 +24,7 @@ mod free_quota;
 mod grants;
 mod hints;
 mod idempotency;
+mod impersonations;
 mod invitations;
 mod key_admin;
 mod key_lookup;

@@ -6,7 +6,7 @@ use airouter_store::StoreError;
 use airouter_store::audit::AuditEntry;
 use airouter_store::clients::Role;
 use airouter_store::logins::{
-    Credentials, Login, Logins, MOST_SESSIONS, NewSession, Refresh, Refreshed,
+    Credentials, Login, Logins, MOST_SESSIONS, NewImpersonation, NewSession, Refresh, Refreshed,
     SESSION_KEPT_SECONDS, SessionEnd, SessionRecord,
 };
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use crate::audit;
 use crate::connection::failed;
 use crate::convert::{Column, timestamptz, without_nul};
 use crate::dedicated::{begin, finish};
+use crate::impersonations;
 use crate::open::PostgresStore;
 
 #[async_trait]
@@ -70,6 +71,15 @@ impl Logins for PostgresStore {
     async fn start_session(&self, session: &NewSession) -> Result<Login, StoreError> {
         self.on_pool(async |connection| start(connection, session).await)
             .await
+    }
+
+    async fn impersonate(&self, new: &NewImpersonation) -> Result<(), StoreError> {
+        self.on_pool(async |connection| {
+            let mut transaction = begin(connection).await?;
+            let begun = impersonations::begin(&mut transaction, new).await;
+            finish(transaction, begun).await
+        })
+        .await
     }
 
     async fn login(&self, session: SessionId, now: Timestamp) -> Result<Option<Login>, StoreError> {
@@ -240,10 +250,20 @@ async fn login(
     now: Timestamp,
 ) -> Result<Option<Login>, StoreError> {
     let row = sqlx::query!(
-        "SELECT u.id AS user_id, u.email, u.email_verified, u.name, u.role, u.created_at, a.id AS account_id, a.mode
-        FROM sessions s JOIN users u ON u.id = s.user_id JOIN persons p ON p.user_id = u.id
+        r#"SELECT u.id AS user_id, u.email, u.email_verified, u.name, u.role, u.created_at, a.id AS account_id, a.mode,
+            s.impersonated_by AS "impersonated_by?"
+        FROM (
+            SELECT user_id, NULL::text AS impersonated_by FROM sessions
+            WHERE id = $1 AND ended_at IS NULL AND expires_at > $2
+            UNION ALL
+            SELECT i.user_id, admin.email FROM impersonations i
+            JOIN sessions own ON own.id = i.session_id JOIN users admin ON admin.id = own.user_id
+            JOIN users seen ON seen.id = i.user_id
+            WHERE i.id = $1 AND i.expires_at > $2 AND own.ended_at IS NULL AND own.expires_at > $2
+                AND admin.status = 'active' AND admin.role = 'admin' AND seen.role = 'client'
+        ) s JOIN users u ON u.id = s.user_id JOIN persons p ON p.user_id = u.id
         JOIN accounts a ON a.id = p.account_id
-        WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active'",
+        WHERE u.status = 'active'"#,
         session.get(),
         timestamptz(now)
     )
@@ -264,6 +284,7 @@ async fn login(
         role: Role::from_name(&row.role)
             .ok_or_else(|| Column::new("users", "role").corrupt(row.user_id))?,
         created_at: Timestamp::from(row.created_at),
+        impersonated_by: row.impersonated_by,
     }))
 }
 

@@ -150,6 +150,10 @@ async fn erase_login(
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
+    sqlx::query!("DELETE FROM impersonations WHERE user_id = $1", person.user)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
     sqlx::query!("DELETE FROM sessions WHERE user_id = $1", person.user)
         .execute(&mut *connection)
         .await

@@ -6,7 +6,7 @@ use airouter_store::StoreError;
 use airouter_store::audit::AuditEntry;
 use airouter_store::clients::Role;
 use airouter_store::logins::{
-    Credentials, Login, Logins, MOST_SESSIONS, NewSession, Refresh, Refreshed,
+    Credentials, Login, Logins, MOST_SESSIONS, NewImpersonation, NewSession, Refresh, Refreshed,
     SESSION_KEPT_SECONDS, SessionEnd, SessionRecord,
 };
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use sqlx::SqliteConnection;
 use crate::audit;
 use crate::connection::{begin, failed};
 use crate::convert::Column;
+use crate::impersonations;
 use crate::open::SqliteStore;
 
 #[async_trait]
@@ -103,6 +104,13 @@ impl Logins for SqliteStore {
             .ok_or(StoreError::NotFound { what: "the user" })?;
         transaction.commit().await.map_err(failed)?;
         Ok(login)
+    }
+
+    async fn impersonate(&self, new: &NewImpersonation) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        let mut transaction = begin(&mut writer).await?;
+        impersonations::begin(&mut transaction, new).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     async fn login(&self, session: SessionId, now: Timestamp) -> Result<Option<Login>, StoreError> {
@@ -255,10 +263,20 @@ async fn login(
 ) -> Result<Option<Login>, StoreError> {
     let (id, now) = (session.get(), now.as_micros());
     let row = sqlx::query!(
-        "SELECT u.id AS user_id, u.email, u.email_verified, u.name, u.role, u.created_at, a.id AS account_id, a.mode
-        FROM sessions s JOIN users u ON u.id = s.user_id JOIN persons p ON p.user_id = u.id
+        r#"SELECT u.id AS user_id, u.email, u.email_verified, u.name, u.role, u.created_at, a.id AS account_id, a.mode,
+            s.impersonated_by AS "impersonated_by?: String"
+        FROM (
+            SELECT user_id, NULL AS impersonated_by FROM sessions
+            WHERE id = $1 AND ended_at IS NULL AND expires_at > $2
+            UNION ALL
+            SELECT i.user_id, admin.email FROM impersonations i
+            JOIN sessions own ON own.id = i.session_id JOIN users admin ON admin.id = own.user_id
+            JOIN users seen ON seen.id = i.user_id
+            WHERE i.id = $1 AND i.expires_at > $2 AND own.ended_at IS NULL AND own.expires_at > $2
+                AND admin.status = 'active' AND admin.role = 'admin' AND seen.role = 'client'
+        ) s JOIN users u ON u.id = s.user_id JOIN persons p ON p.user_id = u.id
         JOIN accounts a ON a.id = p.account_id
-        WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND u.status = 'active'",
+        WHERE u.status = 'active'"#,
         id,
         now
     )
@@ -279,6 +297,7 @@ async fn login(
         role: Role::from_name(&row.role)
             .ok_or_else(|| Column::new("users", "role").corrupt(account))?,
         created_at: Timestamp::from_micros(row.created_at),
+        impersonated_by: row.impersonated_by,
     }))
 }
 

@@ -83,6 +83,7 @@ macro_rules! conformance_tests {
             a_revoked_key_says_so
             an_erased_person_leaves_nothing_personal
             who_has_money_or_an_organization_is_not_erased
+            an_impersonation_lasts_as_long_as_the_administrator
             use_of_keys_is_noted
             changes_are_told_in_order
             too_many_changes_are_an_overflow

@@ -46,6 +46,23 @@ pub struct Login {
     pub role: Role,
     /// Since when there is the login.
     pub created_at: Timestamp,
+    /// The e-mail address of the administrator who is here in its place, and may only look.
+    pub impersonated_by: Option<String>,
+}
+
+/// An administrator who wants to see what a client sees.
+#[derive(Clone, Debug)]
+pub struct NewImpersonation {
+    /// Its id: what an access token names as its session.
+    pub id: SessionId,
+    /// The client's account.
+    pub account: AccountId,
+    /// The administrator's own session.
+    pub session: SessionId,
+    /// When it ends at the latest.
+    pub expires_at: Timestamp,
+    /// What the audit log says of it.
+    pub audit: AuditEntry,
 }
 
 /// A session to be started.
@@ -170,7 +187,12 @@ pub trait Logins: Send + Sync + 'static {
     /// password by now.
     async fn start_session(&self, session: &NewSession) -> Result<Login, StoreError>;
 
-    /// The session, if it goes on at `now` and its user is active.
+    /// Lets an administrator see what an active client sees, and forgets who did before. [`StoreError::NotFound`] when there
+    /// is no such client, or it is an administrator too.
+    async fn impersonate(&self, new: &NewImpersonation) -> Result<(), StoreError>;
+
+    /// The session, if it goes on at `now` and its user is active. Of an impersonation also only as long as the
+    /// administrator's own session goes on, and the administrator is one.
     async fn login(&self, session: SessionId, now: Timestamp) -> Result<Option<Login>, StoreError>;
 
     /// Exchanges a refresh token. Of two that present the same token only one succeeds, and the other one ends the session.

@@ -8,6 +8,7 @@ pub(crate) mod debit;
 pub(crate) mod disable;
 pub(crate) mod enable;
 pub(crate) mod erase;
+pub(crate) mod impersonate;
 pub(crate) mod list;
 pub(crate) mod one;
 pub(crate) mod remove_second_factor;

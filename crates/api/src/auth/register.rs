@@ -129,5 +129,6 @@ pub(crate) async fn register(
         account_id: Id(person.account.get()),
         mode: person.payment.name(),
         created_at: Time(now),
+        impersonated_by: None,
     })
 }

@@ -30,6 +30,10 @@ pub(crate) struct User {
     pub(crate) mode: &'static str,
     /// Since when there is the login.
     pub(crate) created_at: Time,
+    /// The e-mail address of the administrator who is here in its place, and may only look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub(crate) impersonated_by: Option<String>,
 }
 
 /// What a login may do.
@@ -65,6 +69,7 @@ impl From<&Login> for User {
             account_id: Id(login.account.get()),
             mode: Payment::name(login.payment),
             created_at: Time(login.created_at),
+            impersonated_by: login.impersonated_by.clone(),
         }
     }
 }

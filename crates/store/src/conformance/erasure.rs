@@ -1,9 +1,9 @@
-//! Erasing people.
+//! Erasing people, and looking in their place.
 
 use std::sync::Arc;
 
 use airouter_billing::event::Payment;
-use airouter_billing::{AccountId, Nanos};
+use airouter_billing::{AccountId, Nanos, SessionId};
 use uuid::Uuid;
 
 use super::client_admin::entry;
@@ -15,6 +15,7 @@ use crate::client_admin::{AccountStatus, Booking, ClientQuery};
 use crate::clients::{Access, MemberRole, NewPerson, Role};
 use crate::erasure::{ERASE, ERASED, Erased};
 use crate::ledger::Adjustment;
+use crate::logins::{NewImpersonation, SessionEnd};
 use crate::{Store, StoreError};
 
 async fn erase(store: &Arc<dyn Store>, account: AccountId) -> Result<Erased, StoreError> {
@@ -167,4 +168,51 @@ pub async fn who_has_money_or_an_organization_is_not_erased(store: Arc<dyn Store
     );
     let nobody = erase(&store, AccountId::new(Uuid::now_v7())).await;
     assert!(matches!(nobody, Err(StoreError::NotFound { .. })));
+}
+
+/// It shows the client's login with the administrator's name, until its end, the administrator's or the client's.
+pub async fn an_impersonation_lasts_as_long_as_the_administrator(store: Arc<dyn Store>) {
+    let admin = NewPerson {
+        role: Role::Admin,
+        ..new_person(Payment::Prepaid)
+    };
+    store.create_person(&admin).await.unwrap();
+    let client = person(&store).await;
+    let begin = async |session, account| {
+        let new = NewImpersonation {
+            id: SessionId::new(Uuid::now_v7()),
+            account,
+            session,
+            expires_at: START.plus_seconds(900),
+            audit: entry(account, "client.impersonate"),
+        };
+        store.impersonate(&new).await.map(|()| new.id)
+    };
+    let session = started(&store, admin.user).await;
+    let seen = begin(session, client.account).await.unwrap();
+    let login = store.login(seen, START).await.unwrap().unwrap();
+    assert_eq!((login.user, login.session), (client.user, seen));
+    assert_eq!(login.impersonated_by.as_ref(), Some(&admin.email));
+    let own = store.login(session, START).await.unwrap().unwrap();
+    assert_eq!((own.user, own.impersonated_by), (admin.user, None));
+    assert!(store.sessions(client.user, START).await.unwrap().is_empty());
+    let later = START.plus_seconds(900);
+    assert_eq!(store.login(seen, later).await.unwrap(), None);
+
+    // No administrator, and nobody who is disabled.
+    let refused = begin(session, admin.account).await;
+    assert!(matches!(refused, Err(StoreError::NotFound { .. })));
+    let disable = entry(client.account, "client.disable");
+    let disabled = store.set_client_status(client.account, AccountStatus::Disabled, &disable);
+    disabled.await.unwrap();
+    assert_eq!(store.login(seen, START).await.unwrap(), None);
+    let refused = begin(session, client.account).await;
+    assert!(matches!(refused, Err(StoreError::NotFound { .. })));
+
+    let client = person(&store).await;
+    let seen = begin(session, client.account).await.unwrap();
+    assert!(store.login(seen, START).await.unwrap().is_some());
+    let ended = store.end_session(admin.user, session, SessionEnd::Logout, START);
+    ended.await.unwrap();
+    assert_eq!(store.login(seen, START).await.unwrap(), None);
 }
