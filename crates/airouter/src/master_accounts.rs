@@ -82,6 +82,11 @@ pub(crate) async fn opened(
         .collect())
 }
 
+async fn is_stored(store: &dyn Store, key: &SecretString) -> anyhow::Result<bool> {
+    let stored = store.master_accounts().await?;
+    Ok(stored.iter().any(|account| has_key(account, key)))
+}
+
 async fn add_new(
     store: &dyn Store,
     encryption: &EncryptionKeys,
@@ -115,7 +120,7 @@ async fn add_new(
         {
             Ok(()) => tracing::info!(name = account.name, "a new master account"),
             // Another process was quicker.
-            Err(StoreError::Exists { .. }) => {}
+            Err(StoreError::Exists { .. }) if is_stored(store, key).await? => {}
             Err(error) => return Err(error).context("a master account can't be stored"),
         }
     }

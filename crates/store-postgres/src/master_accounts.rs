@@ -4,9 +4,9 @@ use airouter_auth::SealedSecret;
 use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Nanos, Timestamp};
 use airouter_store::audit::AuditEntry;
 use airouter_store::master_accounts::{
-    Agreement, CreditReading, MasterAccount, MasterAccountChange, MasterAccountKey,
-    MasterAccountStatus, MasterAccounts, MostShare, NewMasterAccount, SealedKey, UpstreamKind,
-    Weight,
+    Agreement, CreditReading, LAST_KEY, MasterAccount, MasterAccountChange, MasterAccountKey,
+    MasterAccountStatus, MasterAccounts, MostShare, NAME_TAKEN, NewMasterAccount, SealedKey,
+    UpstreamKind, Weight,
 };
 use airouter_store::{Seen, StoreError};
 use async_trait::async_trait;
@@ -153,11 +153,34 @@ async fn tell(
     audit::append(connection, &told).await
 }
 
+/// Refuses a name that another account has.
+async fn check_name(
+    connection: &mut PgConnection,
+    account: MasterAccountId,
+    name: &str,
+) -> Result<(), StoreError> {
+    // Until the transaction ends: whoever else wants a name waits, and sees this one.
+    sqlx::query!("SELECT FROM pg_advisory_xact_lock(hashtextextended('airouter: names of master accounts', 0))")
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let is_taken = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM master_accounts WHERE name = $2 AND id <> $1) AS "taken!""#,
+        account.get(),
+        name
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    if is_taken { Err(NAME_TAKEN) } else { Ok(()) }
+}
+
 async fn add(
     connection: &mut PgConnection,
     account: &NewMasterAccount,
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
+    check_name(connection, account.id, &account.name).await?;
     sqlx::query!(
         "INSERT INTO master_accounts (id, name, kind, base_url, sealed_key, key_fingerprint, discount,
             discount_basis, status, created_at)
@@ -192,6 +215,9 @@ async fn change(
     for change in changes {
         after.apply(change);
     }
+    if after.name != before.name {
+        check_name(connection, account, &after.name).await?;
+    }
     write(connection, &after).await?;
     tell(connection, &before, audit).await
 }
@@ -225,6 +251,9 @@ async fn remove_key(
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
     let before = locked(connection, account).await?;
+    if before.needs_key(key) {
+        return Err(LAST_KEY);
+    }
     let removed = sqlx::query!(
         "DELETE FROM master_account_keys WHERE master_account_id = $1 AND id = $2",
         account.get(),

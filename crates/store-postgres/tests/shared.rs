@@ -69,7 +69,7 @@ async fn decimals_keep_every_digit() {
         let fraction = Decimal::from_str(fraction).unwrap();
         let account = NewMasterAccount {
             id: MasterAccountId::new(Uuid::now_v7()),
-            name: "main".to_owned(),
+            name: format!("main {fraction}"),
             kind: UpstreamKind::OpenRouter,
             base_url: "https://openrouter.ai/api/v1".to_owned(),
             key: SealedKey {

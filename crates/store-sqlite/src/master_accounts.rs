@@ -4,9 +4,9 @@ use airouter_auth::SealedSecret;
 use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Nanos, Timestamp};
 use airouter_store::audit::AuditEntry;
 use airouter_store::master_accounts::{
-    Agreement, CreditReading, MasterAccount, MasterAccountChange, MasterAccountKey,
-    MasterAccountStatus, MasterAccounts, MostShare, NewMasterAccount, SealedKey, UpstreamKind,
-    Weight,
+    Agreement, CreditReading, LAST_KEY, MasterAccount, MasterAccountChange, MasterAccountKey,
+    MasterAccountStatus, MasterAccounts, MostShare, NAME_TAKEN, NewMasterAccount, SealedKey,
+    UpstreamKind, Weight,
 };
 use airouter_store::{Seen, StoreError};
 use async_trait::async_trait;
@@ -136,11 +136,30 @@ async fn tell(
     audit::append(connection, &told).await
 }
 
+/// Refuses a name that another account has.
+async fn check_name(
+    connection: &mut SqliteConnection,
+    account: MasterAccountId,
+    name: &str,
+) -> Result<(), StoreError> {
+    let id = account.get();
+    let is_taken = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM master_accounts WHERE name = $2 AND id <> $1) AS "taken!: bool""#,
+        id,
+        name
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    if is_taken { Err(NAME_TAKEN) } else { Ok(()) }
+}
+
 async fn add(
     connection: &mut SqliteConnection,
     account: &NewMasterAccount,
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
+    check_name(connection, account.id, &account.name).await?;
     let id = account.id.get();
     let kind = account.kind.name();
     let key = account.key.sealed.as_bytes();
@@ -181,6 +200,9 @@ async fn change(
     for change in changes {
         after.apply(change);
     }
+    if after.name != before.name {
+        check_name(connection, account, &after.name).await?;
+    }
     write(connection, &after).await?;
     tell(connection, &before, audit).await
 }
@@ -216,6 +238,9 @@ async fn remove_key(
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
     let before = one(connection, account).await?;
+    if before.needs_key(key) {
+        return Err(LAST_KEY);
+    }
     let account = account.get();
     let removed = sqlx::query!(
         "DELETE FROM master_account_keys WHERE master_account_id = $1 AND id = $2",

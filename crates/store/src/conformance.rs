@@ -81,6 +81,8 @@ macro_rules! conformance_tests {
             a_key_has_the_budgets_of_its_payers_chain
             a_members_key_spends_from_the_organization
             a_revoked_key_says_so
+            a_name_is_of_one_master_account
+            an_account_that_serves_keeps_a_key
             an_erased_person_leaves_nothing_personal
             who_has_money_or_an_organization_is_not_erased
             an_impersonation_lasts_as_long_as_the_administrator

@@ -235,6 +235,12 @@ impl MasterAccount {
         })
     }
 
+    /// Whether this key is all that it serves with.
+    pub fn needs_key(&self, key: Uuid) -> bool {
+        let serves = self.status != MasterAccountStatus::Paused;
+        serves && self.keys.len() == 1 && self.keys.iter().any(|own| own.id == key)
+    }
+
     /// Makes a change, for an adapter that writes all of it.
     pub fn apply(&mut self, change: &MasterAccountChange) {
         match change {
@@ -249,6 +255,15 @@ impl MasterAccount {
         }
     }
 }
+
+/// The error that an account has this name already.
+pub const NAME_TAKEN: StoreError = StoreError::Exists {
+    what: "a master account of this name",
+};
+/// The error that an account would serve without a key.
+pub const LAST_KEY: StoreError = StoreError::InUse {
+    what: "the last key",
+};
 
 /// A master account to be added, active, with its first key.
 #[derive(Clone, Debug)]
@@ -292,7 +307,8 @@ pub enum MasterAccountChange {
 /// entry of the audit log in its own transaction, with what it was and what it is.
 #[async_trait]
 pub trait MasterAccounts: Send + Sync + 'static {
-    /// Adds one, at the time of the entry. [`StoreError::Exists`] when its key is known already, of whichever account.
+    /// Adds one, at the time of the entry. [`StoreError::Exists`] when its key is known already, of whichever account, or
+    /// another one has its name; of two that come at once, too.
     async fn add_master_account(
         &self,
         account: &NewMasterAccount,
@@ -303,7 +319,8 @@ pub trait MasterAccounts: Send + Sync + 'static {
     async fn master_accounts(&self) -> Result<Vec<MasterAccount>, StoreError>;
 
     /// Makes all of these changes or none, to what was [`described`](MasterAccount::described) so. [`StoreError::NotFound`]
-    /// when there is no such account, [`StoreError::ChangedMeanwhile`] when it is another one now.
+    /// when there is no such account, [`StoreError::ChangedMeanwhile`] when it is another one now, [`StoreError::Exists`] when
+    /// another account has its new name.
     async fn change_master_account(
         &self,
         account: MasterAccountId,
@@ -321,7 +338,8 @@ pub trait MasterAccounts: Send + Sync + 'static {
         audit: &AuditEntry,
     ) -> Result<(), StoreError>;
 
-    /// Removes a key of an account. [`StoreError::NotFound`] when it has no such key.
+    /// Removes a key of an account. [`StoreError::NotFound`] when it has no such key, [`StoreError::InUse`] when it is the last
+    /// one of an account that serves; of two that are removed at once, too.
     async fn remove_master_account_key(
         &self,
         account: MasterAccountId,

@@ -253,16 +253,11 @@ impl MasterDesk<'_> {
         key: Uuid,
         audit: &AuditEntry,
     ) -> Result<(), InventoryError> {
-        if !account.keys.iter().any(|known| known.id == key) {
-            return Err(StoreError::NotFound { what: "the key" }.into());
+        let removed = self.store.remove_master_account_key(account.id, key, audit);
+        match removed.await {
+            Err(StoreError::InUse { .. }) => Err(InventoryError::LastKey),
+            removed => Ok(removed?),
         }
-        if account.keys.len() == 1 && account.status != MasterAccountStatus::Paused {
-            return Err(InventoryError::LastKey);
-        }
-        let store = self.store;
-        Ok(store
-            .remove_master_account_key(account.id, key, audit)
-            .await?)
     }
 
     fn check_address(&self, base_url: &str) -> Result<(), InventoryError> {

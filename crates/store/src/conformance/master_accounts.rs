@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use airouter_billing::{Discount, DiscountBasis, MasterAccountId, Nanos};
+use futures_util::future::join;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -96,10 +97,11 @@ pub async fn keys_of_a_master_account_come_and_go(store: Arc<dyn Store>) {
         assert!(matches!(again, Err(StoreError::NotFound { .. })));
     }
     assert_eq!(only(&store, account.id).await.keys, [third]);
-    store
-        .add_master_account(&new_master("a"), &audit())
-        .await
-        .unwrap();
+    let again = NewMasterAccount {
+        name: "another name".to_owned(),
+        ..new_master("a")
+    };
+    store.add_master_account(&again, &audit()).await.unwrap();
     let nobody = MasterAccountId::new(Uuid::now_v7());
     let refused = store
         .add_master_account_key(nobody, &new_key("d"), &audit())
@@ -239,4 +241,81 @@ async fn only(store: &Arc<dyn Store>, id: MasterAccountId) -> MasterAccount {
 
 fn assert_same(found: &MasterAccount, expected: &MasterAccount) {
     assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+}
+
+/// Of two accounts that want one name at once, one gets it; of two that are renamed, too.
+pub async fn a_name_is_of_one_master_account(store: Arc<dyn Store>) {
+    let (first, mut second) = (new_master("a"), new_master("b"));
+    second.name.clone_from(&first.name);
+    let (audit, other) = (audit(), audit());
+    let both = join(
+        store.add_master_account(&first, &audit),
+        store.add_master_account(&second, &other),
+    )
+    .await;
+    let outcomes = [both.0, both.1];
+    assert_eq!(
+        outcomes.iter().filter(|added| added.is_ok()).count(),
+        1,
+        "{outcomes:?}"
+    );
+    let refused =
+        |outcome: &Result<(), StoreError>| matches!(outcome, Err(StoreError::Exists { .. }));
+    assert!(outcomes.iter().any(refused), "{outcomes:?}");
+
+    let (third, fourth) = (new_master("c"), new_master("d"));
+    for account in [&third, &fourth] {
+        store.add_master_account(account, &audit).await.unwrap();
+    }
+    let rename = [MasterAccountChange::Name("one name".to_owned())];
+    let any = Seen::Whatever;
+    let both = join(
+        store.change_master_account(third.id, &any, &rename, &audit),
+        store.change_master_account(fourth.id, &any, &rename, &audit),
+    )
+    .await;
+    let outcomes = [both.0, both.1];
+    assert_eq!(
+        outcomes.iter().filter(|changed| changed.is_ok()).count(),
+        1,
+        "{outcomes:?}"
+    );
+    assert!(outcomes.iter().any(refused), "{outcomes:?}");
+}
+
+/// However many keys are removed at once, an account that serves keeps one; a paused one does not.
+pub async fn an_account_that_serves_keeps_a_key(store: Arc<dyn Store>) {
+    let account = new_master("a");
+    let audit = audit();
+    store.add_master_account(&account, &audit).await.unwrap();
+    let second = new_key("b");
+    store
+        .add_master_account_key(account.id, &second, &audit)
+        .await
+        .unwrap();
+    let both = join(
+        store.remove_master_account_key(account.id, account.id.get(), &audit),
+        store.remove_master_account_key(account.id, second.id, &audit),
+    )
+    .await;
+    let outcomes = [both.0, both.1];
+    assert_eq!(
+        outcomes.iter().filter(|removed| removed.is_ok()).count(),
+        1,
+        "{outcomes:?}"
+    );
+    let refused =
+        |outcome: &Result<(), StoreError>| matches!(outcome, Err(StoreError::InUse { .. }));
+    assert!(outcomes.iter().any(refused), "{outcomes:?}");
+
+    let [last] = only(&store, account.id).await.keys.try_into().unwrap();
+    let pause = [MasterAccountChange::Status(MasterAccountStatus::Paused)];
+    store
+        .change_master_account(account.id, &Seen::Whatever, &pause, &audit)
+        .await
+        .unwrap();
+    store
+        .remove_master_account_key(account.id, last.id, &audit)
+        .await
+        .unwrap();
 }

@@ -110,11 +110,17 @@ pub fn new_person(payment: Payment) -> NewPerson {
     }
 }
 
+/// The fingerprint of the key of a world's master account.
+const WORLDS: &str = "f00d";
+
 /// A master account to be added.
 pub(crate) fn new_master(fingerprint: &str) -> NewMasterAccount {
     NewMasterAccount {
         id: MasterAccountId::new(Uuid::now_v7()),
-        name: "main".to_owned(),
+        name: match fingerprint {
+            WORLDS => "main".to_owned(),
+            other => format!("main {other}"),
+        },
         kind: UpstreamKind::OpenRouter,
         base_url: "https://openrouter.ai/api/v1".to_owned(),
         key: sealed_key(fingerprint),
@@ -143,7 +149,7 @@ pub fn charge(budget: BudgetRef, from_lease: i64, excess: i64) -> BudgetCharge {
 impl World {
     /// Registers the replica and adds the master account.
     pub async fn new(store: Arc<dyn Store>) -> Self {
-        let master = new_master("f00d");
+        let master = new_master(WORLDS);
         store.add_master_account(&master, &told()).await.unwrap();
         let replica = store.register_replica(START).await.unwrap();
         Self {
