@@ -155,6 +155,22 @@ async fn erase_login(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    sqlx::query!("DELETE FROM recovery_codes WHERE user_id = $1", person.user)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query!("DELETE FROM second_factors WHERE user_id = $1", person.user)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query!(
+        "DELETE FROM mailed_tokens WHERE user_id = $1 OR lower(email) = lower($2)",
+        person.user,
+        person.email
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
     sqlx::query!(
         "DELETE FROM idempotent_bookings WHERE user_id = $1",
         person.user

@@ -103,6 +103,8 @@ macro_rules! conformance_tests {
             a_reset_ends_all_sessions_and_tokens
             nobody_who_is_disabled_gets_or_uses_a_token
             mailed_tokens_are_bounded
+            mailed_tokens_go_with_who_is_erased
+            a_second_factor_goes_with_who_is_erased
             a_second_factor_is_begun_and_confirmed
             a_time_step_is_used_once
             a_recovery_code_is_used_once

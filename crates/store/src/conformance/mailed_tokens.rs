@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use airouter_auth::OpaqueToken;
 use airouter_billing::Timestamp;
+use airouter_billing::event::Payment;
 use futures_util::future::join_all;
 
 use super::client_admin::entry;
 use super::logins::{person, started};
-use super::world::START;
+use super::world::{START, new_person};
 use crate::client_admin::AccountStatus;
+use crate::clients::NewPerson;
+use crate::erasure::{ERASE, Erased};
 use crate::mailed_tokens::{MOST_MAILED_TOKENS, MailedKind, NewMailedToken, Presented};
 use crate::{Store, StoreError};
 
@@ -195,6 +198,23 @@ pub async fn nobody_who_is_disabled_gets_or_uses_a_token(store: Arc<dyn Store>) 
     set(AccountStatus::Active).await;
     assert!(!reset(&store, &meanwhile, START).await);
     assert!(reset(&store, &before, START).await);
+}
+
+/// What was mailed to somebody who is erased is good for nobody, not even for who has the address afterwards.
+pub async fn mailed_tokens_go_with_who_is_erased(store: Arc<dyn Store>) {
+    let gone = person(&store).await;
+    let verification = mailed(&store, &gone.email, MailedKind::VerifyEmail).await;
+    let password = mailed(&store, &gone.email, MailedKind::ResetPassword).await;
+    let audit = entry(gone.account, ERASE);
+    let erased = store.erase_client(gone.account, &audit).await.unwrap();
+    assert_eq!(erased, Erased::Yes);
+    let newcomer = NewPerson {
+        email: gone.email,
+        ..new_person(Payment::Prepaid)
+    };
+    store.create_person(&newcomer).await.unwrap();
+    assert!(!verify(&store, &verification, START).await);
+    assert!(!reset(&store, &password, START).await);
 }
 
 /// Only so many are open for an address, the latest; of each kind by itself.

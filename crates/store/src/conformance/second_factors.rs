@@ -10,6 +10,7 @@ use super::client_admin::entry;
 use super::logins::person;
 use super::world::START;
 use crate::clients::NewPerson;
+use crate::erasure::{ERASE, Erased};
 use crate::second_factors::{ConfirmedFactor, FactorState};
 use crate::{Store, StoreError};
 
@@ -169,4 +170,13 @@ pub async fn a_second_factor_is_removed(store: Arc<dyn Store>) {
     begin(&store, person.user, 2).await.unwrap();
     confirm(&store, &person, 2, &[]).await.unwrap();
     assert_eq!(state(&store, person.user).await, on(0));
+}
+
+/// Nothing is left of the second factor of somebody who is erased.
+pub async fn a_second_factor_goes_with_who_is_erased(store: Arc<dyn Store>) {
+    let (gone, _) = protected(&store).await;
+    let audit = entry(gone.account, ERASE);
+    let erased = store.erase_client(gone.account, &audit).await.unwrap();
+    assert_eq!(erased, Erased::Yes);
+    assert_eq!(state(&store, gone.user).await, None);
 }
