@@ -27,7 +27,9 @@ WITH terms AS (
     INSERT INTO price_terms (terms)
     SELECT json_build_object(
         'payment', 'prepaid', 'requested_model', 'bench/model-' || model, 'model_pricing', 1, 'plan_version', 1,
-        'rule', json_build_object(), 'master_account', md5('master ' || master)::uuid, 'discount', json_build_object()
+        'rule', json_build_object('rule', 'percent_of_list', 'factor', '0.8'),
+        'master_account', md5('master ' || master)::uuid,
+        'discount', json_build_object('fraction', '0.7', 'basis', 'credits_bought_below_par')
     )::text
     FROM generate_series(0, 19) AS model, generate_series(0, 3) AS master
     RETURNING id, terms::json ->> 'requested_model' AS model, terms::json ->> 'master_account' AS master
