@@ -188,6 +188,25 @@ async fn whoever_knows_the_password_guesses_codes_slowly() {
 }
 
 #[tokio::test]
+async fn codes_are_guessed_no_faster_where_the_password_is_asked_again() {
+    let world = World::new().await;
+    let ann = Protected::new(&world).await;
+    for _ in 0..5 {
+        let wrong = ann.ask(&world, "remove", PASSWORD, "00000x").await;
+        assert_refused(&wrong, StatusCode::FORBIDDEN, "wrong_code");
+    }
+    // Each time the password was right, and its own count began anew; that of the codes did not, wherever they are shown.
+    let code = ann.code(&world);
+    let paused = ann.ask(&world, "recovery-codes", PASSWORD, &code).await;
+    assert_refused(&paused, StatusCode::TOO_MANY_REQUESTS, "too_many_attempts");
+    let paused = log_in(&world, &ann.whom, Some(&ann.recovery_codes[0])).await;
+    assert_refused(&paused, StatusCode::TOO_MANY_REQUESTS, "too_many_attempts");
+    world.pass(1);
+    let login = log_in(&world, &ann.whom, Some(&code)).await;
+    assert_eq!(login.status, StatusCode::OK, "{login:?}");
+}
+
+#[tokio::test]
 async fn a_recovery_code_takes_the_place_of_a_code_once() {
     let world = World::new().await;
     let ann = Protected::new(&world).await;
