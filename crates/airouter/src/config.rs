@@ -4,6 +4,7 @@ mod connections;
 mod environment;
 mod links;
 mod listeners;
+mod oidc;
 mod process;
 mod registration;
 mod secrets;
@@ -26,6 +27,7 @@ pub(crate) use connections::{CertificateFiles, Connections};
 pub(crate) use environment::{Environment, Faults};
 pub(crate) use links::Links;
 pub(crate) use listeners::{Listeners, reachable};
+pub(crate) use oidc::OpenIdConnect;
 pub(crate) use process::Process;
 pub(crate) use secrets::Secrets;
 pub(crate) use settings::table as settings_table;
@@ -51,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) registration: RegistrationMode,
     /// What becomes of links that nobody mails.
     pub(crate) links: Links,
+    /// The provider that people may log in at.
+    pub(crate) oidc: Option<OpenIdConnect>,
     /// How the process runs.
     pub(crate) process: Process,
     /// Variables that look like settings and are none.
@@ -88,6 +92,7 @@ impl Config {
             secrets: Secrets::read(&mut reader),
             registration: registration::read(&mut reader),
             links: Links::read(&mut reader),
+            oidc: OpenIdConnect::read(&mut reader),
             process: Process::read(&mut reader),
             unknown: environment.unknown(),
         };
@@ -106,6 +111,7 @@ impl Config {
             secrets,
             registration,
             links,
+            oidc,
             process,
             unknown: _,
         } = self;
@@ -116,6 +122,8 @@ impl Config {
             let files = connections.tls.as_ref();
             or_unset(&files.map(|files| file(files).display().to_string()))
         };
+        let of_provider =
+            |what: fn(&OpenIdConnect) -> &String| or_unset(&oidc.as_ref().map(what).cloned());
         let keys = |count: usize| format!("({count} keys)");
         let discount = upstream
             .discount_or_default()
@@ -181,6 +189,14 @@ impl Config {
             ),
             ("AIROUTER_REGISTRATION", registration.name().to_owned()),
             ("AIROUTER_LOG_LINKS", links.name().to_owned()),
+            ("AIROUTER_OIDC_ISSUER", of_provider(|it| &it.issuer)),
+            ("AIROUTER_OIDC_CLIENT_ID", of_provider(|it| &it.client_id)),
+            (
+                "AIROUTER_OIDC_CLIENT_SECRET",
+                set(oidc.is_some()).to_owned(),
+            ),
+            ("AIROUTER_OIDC_SCOPES", of_provider(|it| &it.scopes)),
+            ("AIROUTER_OIDC_NAME", of_provider(|it| &it.name)),
             (
                 "HTTPS_PROXY",
                 set(upstream.https_proxy.is_some()).to_owned(),

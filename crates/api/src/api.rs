@@ -22,6 +22,7 @@ use crate::caller::ClientAddress;
 use crate::mail::Mail;
 use crate::passwords::Passwords;
 use crate::problem::Problem;
+use crate::provider::LoginProvider;
 use crate::registration::RegistrationMode;
 use crate::shared::{Now, Setting, Shared};
 use crate::upstreams::Upstreams;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub encryption: EncryptionKeys,
     /// Who may register.
     pub registration: RegistrationMode,
+    /// Where people may log in who have no password here.
+    pub login_provider: Option<LoginProvider>,
     /// What upstreams are asked, and what only the process knows of master accounts.
     pub upstreams: Arc<dyn Upstreams>,
     /// What takes messages to people.

@@ -2,11 +2,13 @@
 
 pub(crate) mod api_keys;
 mod confirmed;
+pub(crate) mod identities;
 mod links;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod me;
 mod new_password;
+pub(crate) mod oidc;
 pub(crate) mod password;
 pub(crate) mod password_reset;
 pub(crate) mod refresh;

@@ -24,6 +24,7 @@ mod organizations;
 mod page;
 mod passwords;
 mod problem;
+mod provider;
 mod rates;
 pub mod recall;
 mod registration;
@@ -37,5 +38,6 @@ mod values;
 
 pub use api::{Api, Parts, StartError};
 pub use axum::body::Body as RequestBody;
+pub use provider::LoginProvider;
 pub use registration::RegistrationMode;
 pub use shared::{Now, Setting};

@@ -55,6 +55,24 @@ pub(crate) enum Problem {
     InvalidRefreshToken,
     /// A cookie came without the proof that it was a page of ours that sent it.
     ForgeryProofMissing,
+    /// The browser that comes back did not begin this attempt, or it is over.
+    LoginNotBegun,
+    /// The provider did not let the person in.
+    ProviderRefused,
+    /// The provider does not answer.
+    ProviderUnavailable,
+    /// What the provider says can't be relied on.
+    ProviderNotReliable,
+    /// The provider does not say that the e-mail address is the person's.
+    EmailNotVouchedFor,
+    /// A login has the address, and it isn't proved whose that is.
+    LinkFirst,
+    /// The identity is another login's, or the login has one of the provider.
+    IdentityTaken,
+    /// The operator has disabled the login.
+    LoginDisabled,
+    /// Nobody could log in any more.
+    LastWayIn,
     /// Nobody may register.
     RegistrationClosed,
     /// Only who has an invitation may register, and this is none that holds.
@@ -172,6 +190,7 @@ fn told(
 impl Problem {
     fn tell(&self) -> Told {
         self.tell_about_the_caller()
+            .or_else(|| self.tell_about_the_provider())
             .or_else(|| self.tell_about_the_state())
             .or_else(|| self.tell_about_the_request())
             .unwrap_or_else(|| self.tell_about_the_service())
@@ -280,6 +299,66 @@ impl Problem {
                 "missing_csrf_token",
                 "No proof that the request comes from the page itself",
                 "Repeat the value of the cookie __Secure-airouter-csrf in the header x-csrf-token.",
+            ),
+            _ => return None,
+        })
+    }
+
+    fn tell_about_the_provider(&self) -> Option<Told> {
+        Some(match self {
+            Self::LoginNotBegun => told(
+                StatusCode::BAD_REQUEST,
+                "login_not_begun",
+                "This browser has begun no such login",
+                "It took longer than ten minutes, was done already, or began elsewhere. Log in again (GET /v1/auth/oidc/login).",
+            ),
+            Self::ProviderRefused => told(
+                StatusCode::UNAUTHORIZED,
+                "provider_refused",
+                "The provider has not logged you in",
+                "You or the provider refused. Log in again (GET /v1/auth/oidc/login).",
+            ),
+            Self::ProviderUnavailable => told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "provider_unavailable",
+                "The provider of logins does not answer",
+                "Try again shortly, or log in with a password.",
+            ),
+            Self::ProviderNotReliable => told(
+                StatusCode::BAD_GATEWAY,
+                "provider_not_reliable",
+                "The provider of logins can't be relied on",
+                "What it says is not valid; the operator's log says why.",
+            ),
+            Self::EmailNotVouchedFor => told(
+                StatusCode::FORBIDDEN,
+                "email_not_vouched_for",
+                "The provider does not say that an e-mail address is yours",
+                "Verify it there, or log in with your password and link the provider (POST /v1/auth/identities).",
+            ),
+            Self::LinkFirst => told(
+                StatusCode::CONFLICT,
+                "link_first",
+                "There is a login with this e-mail address",
+                "Its address was not verified here, so it may be somebody else's. Log in with its password and link the provider (POST /v1/auth/identities).",
+            ),
+            Self::IdentityTaken => told(
+                StatusCode::CONFLICT,
+                "identity_taken",
+                "It is linked already",
+                "This identity logs somebody else in, or the login has another one of this provider.",
+            ),
+            Self::LoginDisabled => told(
+                StatusCode::FORBIDDEN,
+                "login_disabled",
+                "The login is disabled",
+                "Ask the operator.",
+            ),
+            Self::LastWayIn => told(
+                StatusCode::CONFLICT,
+                "last_way_in",
+                "It is the last way to log in",
+                "Without a password or another identity nobody could log in any more.",
             ),
             _ => return None,
         })
@@ -499,7 +578,9 @@ impl Problem {
     fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TooManyAttempts(wait) | Self::TooManyCalls(wait) => Some(whole_seconds(*wait)),
-            Self::TooSlow | Self::Busy | Self::StoreUnavailable => Some(1),
+            Self::TooSlow | Self::Busy | Self::StoreUnavailable | Self::ProviderUnavailable => {
+                Some(1)
+            }
             _ => None,
         }
     }

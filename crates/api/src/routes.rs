@@ -13,8 +13,8 @@ use crate::admin::{
     plans, prices, settings, stats, tiers,
 };
 use crate::auth::{
-    api_keys, login, logout, me, password, password_reset, refresh, register, second_factor,
-    sessions, verify_email,
+    api_keys, identities, login, logout, me, oidc, password, password_reset, refresh, register,
+    second_factor, sessions, verify_email,
 };
 use crate::caller::{admins_only, everybody, logins_only, operators_only};
 use crate::client::{balance, recent_requests, request, usage};
@@ -35,6 +35,12 @@ pub(crate) fn public() -> Group {
         .routes(routes!(verify_email::verify_email))
         .routes(routes!(password_reset::request_password_reset))
         .routes(routes!(password_reset::confirm::confirm_password_reset))
+        .routes(routes!(oidc::shown::login_provider))
+        .routes(routes!(
+            oidc::begin::go_to_provider,
+            oidc::begin::begin_login
+        ))
+        .routes(routes!(oidc::callback::come_back))
 }
 
 /// For whoever has logged in.
@@ -55,6 +61,11 @@ pub(crate) fn logins() -> Group {
         ))
         .routes(routes!(sessions::list::list_sessions))
         .routes(routes!(sessions::end::end_session))
+        .routes(routes!(
+            identities::list::list_identities,
+            identities::link::link_identity
+        ))
+        .routes(routes!(identities::unlink::unlink_identity))
         .routes(routes!(balance::balance))
         .routes(routes!(recent_requests::recent_requests))
         .routes(routes!(request::client_request))

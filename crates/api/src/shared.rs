@@ -12,6 +12,8 @@ use utoipa::ToSchema;
 use crate::api::Parts;
 use crate::mail::Mail;
 use crate::passwords::Passwords;
+use crate::problem::Problem;
+use crate::provider::LoginProvider;
 use crate::rates::Rates;
 use crate::registration::RegistrationMode;
 use crate::upstreams::Upstreams;
@@ -38,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) passwords: Passwords,
     pub(crate) rates: Rates,
     pub(crate) registration: RegistrationMode,
+    login_provider: Option<LoginProvider>,
     pub(crate) upstreams: Arc<dyn Upstreams>,
     pub(crate) mail: Arc<dyn Mail>,
     /// Where people reach the pages that links lead to, without a slash at the end.
@@ -57,6 +60,7 @@ impl Shared {
             passwords,
             rates: Rates::default(),
             registration: parts.registration,
+            login_provider: parts.login_provider,
             upstreams: parts.upstreams,
             mail: parts.mail,
             public_url: parts.public_url,
@@ -64,6 +68,12 @@ impl Shared {
             document,
             now: parts.now,
         }
+    }
+
+    /// Where people may log in who have no password here.
+    pub(crate) fn login_provider(&self) -> Result<&LoginProvider, Problem> {
+        let provider = self.login_provider.as_ref();
+        provider.ok_or(Problem::NotFound("provider of logins"))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -5,6 +5,7 @@ mod access_token;
 mod address_access;
 mod base32;
 mod base62;
+mod browser_note;
 mod chain;
 mod checksum;
 mod client_key;
@@ -20,6 +21,7 @@ mod totp;
 
 pub use access_token::{ACCESS_TOKEN_SECONDS, AccessClaims, AccessTokenError, NotSigned};
 pub use address_access::{AddressAccess, MOST_NETWORKS, NotANetwork, network};
+pub use browser_note::NOTE_SECONDS;
 pub use chain::{ChainHash, chain_hash, sha256};
 pub use checksum::Checksum;
 pub use client_key::{ClientKey, ClientKeyError, KeyHash};

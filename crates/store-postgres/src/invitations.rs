@@ -133,6 +133,16 @@ async fn register(
     person: &NewPerson,
     code: &TokenHash,
 ) -> Result<(), StoreError> {
+    use_up(connection, person, code).await?;
+    people::insert_person(connection, person).await
+}
+
+/// Uses up the invitation with this code, if it holds for the person.
+pub(crate) async fn use_up(
+    connection: &mut PgConnection,
+    person: &NewPerson,
+    code: &TokenHash,
+) -> Result<(), StoreError> {
     let used = sqlx::query!(
         "UPDATE invitations SET used_at = $3, used_by = $2
         WHERE code_hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $3
@@ -142,7 +152,7 @@ async fn register(
         timestamptz(person.at),
         person.email
     )
-    .execute(&mut *connection)
+    .execute(connection)
     .await
     .map_err(failed)?;
     if used.rows_affected() == 0 {
@@ -150,5 +160,5 @@ async fn register(
             what: "the invitation",
         });
     }
-    people::insert_person(connection, person).await
+    Ok(())
 }

@@ -24,6 +24,7 @@ mod free_quota;
 mod grants;
 mod hints;
 mod idempotency;
+mod identities;
 mod impersonations;
 mod invitations;
 mod key_admin;

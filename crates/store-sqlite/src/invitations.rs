@@ -7,6 +7,7 @@ use airouter_store::audit::AuditEntry;
 use airouter_store::clients::NewPerson;
 use airouter_store::invitations::{InvitationRecord, Invitations, NewInvitation};
 use async_trait::async_trait;
+use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::connection::{begin, failed};
@@ -102,28 +103,38 @@ impl Invitations for SqliteStore {
         person: &NewPerson,
         code: &TokenHash,
     ) -> Result<(), StoreError> {
-        let code = code.as_bytes().as_slice();
-        let (user, at) = (person.user.get(), person.at.as_micros());
         let mut writer = self.writer().await?;
         let mut transaction = begin(&mut writer).await?;
-        let used = sqlx::query!(
-            "UPDATE invitations SET used_at = $3, used_by = $2
-            WHERE code_hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $3
-                AND (email IS NULL OR lower(email) = lower($4))",
-            code,
-            user,
-            at,
-            person.email
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        if used.rows_affected() == 0 {
-            return Err(StoreError::NotFound {
-                what: "the invitation",
-            });
-        }
+        use_up(&mut transaction, person, code).await?;
         people::insert_person(&mut transaction, person).await?;
         transaction.commit().await.map_err(failed)
     }
+}
+
+/// Uses up the invitation with this code, if it holds for the person.
+pub(crate) async fn use_up(
+    connection: &mut SqliteConnection,
+    person: &NewPerson,
+    code: &TokenHash,
+) -> Result<(), StoreError> {
+    let code = code.as_bytes().as_slice();
+    let (user, at) = (person.user.get(), person.at.as_micros());
+    let used = sqlx::query!(
+        "UPDATE invitations SET used_at = $3, used_by = $2
+        WHERE code_hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $3
+            AND (email IS NULL OR lower(email) = lower($4))",
+        code,
+        user,
+        at,
+        person.email
+    )
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    if used.rows_affected() == 0 {
+        return Err(StoreError::NotFound {
+            what: "the invitation",
+        });
+    }
+    Ok(())
 }

@@ -19,6 +19,7 @@ mod corrections;
 mod erasure;
 mod free_quota;
 mod idempotency;
+mod identities;
 mod impersonations;
 mod invitations;
 mod key_admin;

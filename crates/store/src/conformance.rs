@@ -17,6 +17,7 @@ mod corrections;
 mod erasure;
 mod free_quota;
 mod idempotency;
+mod identities;
 mod inventory;
 mod invitations;
 mod key_admin;
@@ -47,6 +48,7 @@ pub use corrections::*;
 pub use erasure::*;
 pub use free_quota::*;
 pub use idempotency::*;
+pub use identities::*;
 pub use inventory::*;
 pub use invitations::*;
 pub use key_admin::*;
@@ -127,6 +129,10 @@ macro_rules! conformance_tests {
             a_client_is_disabled_and_enabled
             a_client_is_changed_as_it_was_seen
             an_invitation_is_used_once
+            an_identity_registers_one_person
+            an_identity_registers_with_an_invitation
+            an_identity_is_linked_on_good_grounds
+            the_last_way_to_log_in_stays
             an_operator_token_holds_until_it_ends
             operator_tokens_are_listed_and_their_use_is_noted
             an_invitation_that_does_not_hold_registers_nobody

@@ -14,6 +14,7 @@ pub mod erasure;
 pub mod error;
 pub mod free_quota;
 pub mod idempotency;
+pub mod identities;
 pub mod invitations;
 pub mod key_admin;
 pub mod leases;
@@ -50,6 +51,7 @@ pub use erasure::Erasure;
 pub use error::StoreError;
 pub use free_quota::FreeQuota;
 pub use idempotency::Idempotency;
+pub use identities::Identities;
 pub use invitations::Invitations;
 pub use key_admin::KeyAdmin;
 pub use leases::Leases;
@@ -83,6 +85,7 @@ pub trait Store:
     + Erasure
     + FreeQuota
     + Idempotency
+    + Identities
     + Invitations
     + KeyAdmin
     + Leases
@@ -116,6 +119,7 @@ impl<T> Store for T where
         + Erasure
         + FreeQuota
         + Idempotency
+        + Identities
         + Invitations
         + KeyAdmin
         + Leases

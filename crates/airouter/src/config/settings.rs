@@ -130,6 +130,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         "off",
         "on: links that reset passwords are written to the log; for development only",
     ),
+    setting(
+        "AIROUTER_OIDC_ISSUER",
+        "",
+        "a provider of logins (OpenID Connect), like https://id.example.com",
+    ),
+    setting(
+        "AIROUTER_OIDC_CLIENT_ID",
+        "",
+        "how the provider knows this service",
+    ),
+    setting("AIROUTER_OIDC_CLIENT_SECRET", "", "what proves it"),
+    setting(
+        "AIROUTER_OIDC_SCOPES",
+        "openid email profile",
+        "what the provider is asked for",
+    ),
+    setting(
+        "AIROUTER_OIDC_NAME",
+        "the issuer",
+        "what pages call the provider",
+    ),
     setting("HTTPS_PROXY", "", "proxy for an https upstream"),
     setting(
         "AIROUTER_FIRST_HEADERS_SECONDS",

@@ -1,15 +1,12 @@
 //! `POST /v1/auth/login`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use airouter_auth::PasswordHash;
 use airouter_billing::UserId;
-use airouter_store::StoreError;
-use airouter_store::logins::{Credentials, NewSession};
+use airouter_store::logins::Credentials;
 use axum::extract::State;
 use http::HeaderMap;
-use http::header::USER_AGENT;
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -22,9 +19,6 @@ use crate::caller::ClientAddress;
 use crate::names;
 use crate::problem::Problem;
 use crate::shared::Shared;
-
-/// Of a browser's description of itself, so many characters are kept.
-const LONGEST_USER_AGENT: usize = 200;
 
 /// Who logs in.
 #[derive(Deserialize, ToSchema)]
@@ -66,31 +60,17 @@ pub(crate) async fn login(
         from: address,
     };
     shared.count(&attempt).await?;
-    let (user, password_hash) = authenticate(&shared, &email, request.password).await?;
+    let (user, password) = authenticate(&shared, &email, request.password).await?;
     // Until all is proved, the attempt counts: the password alone buys nobody more guesses of codes.
     second_factor::prove_at_login(&shared, &email, user, request.code.as_ref(), address).await?;
     shared.succeeded(&attempt).await;
-    let session = tokens::new_session()?;
-    let refresh = tokens::new_refresh_token(session)?;
-    let now = shared.now();
-    let new = NewSession {
-        id: session,
-        user,
-        password_hash: Some(password_hash.as_str().to_owned()),
-        refresh: refresh.hash(),
-        expires_at: tokens::session_end(now),
-        address: Some(IpAddr::to_string(&address)),
-        user_agent: user_agent(&headers),
-        at: now,
-    };
-    let login = shared
-        .store
-        .start_session(&new)
+    let proof = tokens::Proof::Password(&password);
+    let (login, refresh) = tokens::start_session(&shared, user, proof, address, &headers)
         .await
-        .map_err(|error| match error {
+        .map_err(|problem| match problem {
             // Disabled, or with another password, since this very moment.
-            StoreError::NotFound { .. } => Problem::WrongCredentials,
-            error => error.into(),
+            Problem::NotFound(_) => Problem::WrongCredentials,
+            problem => problem,
         })?;
     let keeper = if request.cookie {
         Keeper::Browser
@@ -158,9 +138,4 @@ pub(super) fn stored_hash(credentials: &Credentials) -> Option<PasswordHash> {
             |error| tracing::error!(user = %credentials.user, %error, "a login can't be used"),
         )
         .ok()
-}
-
-fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(USER_AGENT)?.to_str().ok()?;
-    Some(text.chars().take(LONGEST_USER_AGENT).collect())
 }

@@ -1,12 +1,16 @@
 //! What a login gets, and gets anew when it refreshes.
 
+use std::net::IpAddr;
+
 use airouter_auth::{
-    ACCESS_TOKEN_SECONDS, AccessClaims, REFRESH_TOKEN_SECONDS, RefreshToken, random_id,
+    ACCESS_TOKEN_SECONDS, AccessClaims, PasswordHash, REFRESH_TOKEN_SECONDS, RefreshToken,
+    random_id,
 };
-use airouter_billing::{SessionId, Timestamp};
-use airouter_store::logins::Login;
+use airouter_billing::{SessionId, Timestamp, UserId};
+use airouter_store::logins::{Login, NewSession};
 use axum::Json;
 use http::HeaderMap;
+use http::header::USER_AGENT;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,6 +18,9 @@ use super::user::User;
 use crate::cookies;
 use crate::problem::Problem;
 use crate::shared::Shared;
+
+/// Of a browser's description of itself, so many characters are kept.
+const LONGEST_USER_AGENT: usize = 200;
 
 /// The tokens of a session.
 #[derive(Serialize, ToSchema)]
@@ -51,7 +58,7 @@ pub(super) const fn session_end(now: Timestamp) -> Timestamp {
     now.plus_seconds(REFRESH_TOKEN_SECONDS)
 }
 
-pub(super) fn new_session() -> Result<SessionId, Problem> {
+fn new_session() -> Result<SessionId, Problem> {
     random_id().map(SessionId::new).map_err(|error| {
         tracing::error!(%error, "no session could be made");
         Problem::Internal
@@ -63,6 +70,49 @@ pub(super) fn new_refresh_token(session: SessionId) -> Result<RefreshToken, Prob
         tracing::error!(%error, "no refresh token could be made");
         Problem::Internal
     })
+}
+
+/// How somebody has proved who it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proof<'a> {
+    /// By the password of this hash.
+    Password(&'a PasswordHash),
+    /// At a provider of logins.
+    Provider,
+}
+
+/// Starts a session of a user who has just proved who it is. [`Problem::NotFound`] when it is disabled by now, or has another
+/// password.
+pub(super) async fn start_session(
+    shared: &Shared,
+    user: UserId,
+    proof: Proof<'_>,
+    address: IpAddr,
+    headers: &HeaderMap,
+) -> Result<(Login, RefreshToken), Problem> {
+    let session = new_session()?;
+    let refresh = new_refresh_token(session)?;
+    let now = shared.now();
+    let password_hash = match proof {
+        Proof::Password(hash) => Some(hash.as_str().to_owned()),
+        Proof::Provider => None,
+    };
+    let new = NewSession {
+        id: session,
+        user,
+        password_hash,
+        refresh: refresh.hash(),
+        expires_at: session_end(now),
+        address: Some(address.to_string()),
+        user_agent: user_agent(headers),
+        at: now,
+    };
+    Ok((shared.store.start_session(&new).await?, refresh))
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(LONGEST_USER_AGENT).collect())
 }
 
 /// The answer to a login or a refresh.

@@ -22,8 +22,10 @@ use airouter_billing::event::Payment;
 use airouter_billing::price_book::{OutputLimit, RawPricing};
 use airouter_billing::{AccountId, ApiKeyId, Nanos, SessionId, Timestamp, UsageEvent, UserId};
 use airouter_store::Store;
+use airouter_store::audit::AuditEntry;
 use airouter_store::clients::{ModelAccess, NewKey, NewPerson, RequestLimits, Role};
 use airouter_store::conformance::{Client, World as Books};
+use airouter_store::identities::{LinkGround, NewIdentity};
 use airouter_store::ledger::Adjustment;
 use airouter_store::logins::NewSession;
 use airouter_store::mailed_tokens::{MailedKind, NewMailedToken};
@@ -113,6 +115,7 @@ impl World {
             tokens: token_keys(SECRET),
             encryption: encryption(),
             registration,
+            login_provider: None,
             upstreams: Arc::new(FakeUpstreams),
             mail: Arc::<KeptMail>::clone(&mail),
             public_url: PUBLIC_URL.to_owned(),
@@ -190,6 +193,26 @@ impl World {
         };
         self.store.start_session(&new).await.unwrap();
         refresh
+    }
+
+    /// An identity of somebody at a provider.
+    pub(crate) async fn identity(&self, whose: &Somebody) -> Uuid {
+        let id = Uuid::now_v7();
+        let identity = NewIdentity {
+            id,
+            issuer: format!("https://id.example.com/{id}"),
+            subject: "somebody".to_owned(),
+            email: None,
+            at: self.now(),
+        };
+        let account = whose.account.get();
+        let audit = AuditEntry::new(&whose.email, "identity.link", account, self.now());
+        let ground = LinkGround::Session;
+        let linked = self
+            .store
+            .link_identity(whose.user, &identity, ground, &audit);
+        linked.await.unwrap();
+        id
     }
 
     /// What an access token of a new session says.
