@@ -78,6 +78,7 @@ async fn erase(
     };
     let at = timestamptz(entry.at);
     erase_login(connection, &person, at).await?;
+    erase_proofs(connection, &person).await?;
     erase_access(connection, &person, at).await?;
     erase_invitations(connection, &person, at).await?;
     let remains = erase_entries(connection, &person).await?;
@@ -155,6 +156,18 @@ async fn erase_login(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    sqlx::query!(
+        "DELETE FROM idempotent_bookings WHERE user_id = $1",
+        person.user
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// What else a login is proved by, and what was mailed for that.
+async fn erase_proofs(connection: &mut PgConnection, person: &Person) -> Result<(), StoreError> {
     sqlx::query!("DELETE FROM recovery_codes WHERE user_id = $1", person.user)
         .execute(&mut *connection)
         .await
@@ -164,16 +177,16 @@ async fn erase_login(
         .await
         .map_err(failed)?;
     sqlx::query!(
-        "DELETE FROM mailed_tokens WHERE user_id = $1 OR lower(email) = lower($2)",
-        person.user,
-        person.email
+        "DELETE FROM user_identities WHERE user_id = $1",
+        person.user
     )
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
     sqlx::query!(
-        "DELETE FROM idempotent_bookings WHERE user_id = $1",
-        person.user
+        "DELETE FROM mailed_tokens WHERE user_id = $1 OR lower(email) = lower($2)",
+        person.user,
+        person.email
     )
     .execute(connection)
     .await

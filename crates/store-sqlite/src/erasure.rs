@@ -80,6 +80,7 @@ async fn erase(
     };
     let at = entry.at.as_micros();
     erase_login(connection, &person, at).await?;
+    erase_proofs(connection, &person).await?;
     erase_access(connection, &person, at).await?;
     erase_invitations(connection, &person, at).await?;
     let remains = erase_entries(connection, &person).await?;
@@ -158,6 +159,21 @@ async fn erase_login(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    sqlx::query!(
+        "DELETE FROM idempotent_bookings WHERE user_id = $1",
+        person.user
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// What else a login is proved by, and what was mailed for that.
+async fn erase_proofs(
+    connection: &mut SqliteConnection,
+    person: &Person,
+) -> Result<(), StoreError> {
     sqlx::query!("DELETE FROM recovery_codes WHERE user_id = $1", person.user)
         .execute(&mut *connection)
         .await
@@ -167,16 +183,16 @@ async fn erase_login(
         .await
         .map_err(failed)?;
     sqlx::query!(
-        "DELETE FROM mailed_tokens WHERE user_id = $1 OR email = $2",
-        person.user,
-        person.email
+        "DELETE FROM user_identities WHERE user_id = $1",
+        person.user
     )
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
     sqlx::query!(
-        "DELETE FROM idempotent_bookings WHERE user_id = $1",
-        person.user
+        "DELETE FROM mailed_tokens WHERE user_id = $1 OR email = $2",
+        person.user,
+        person.email
     )
     .execute(connection)
     .await

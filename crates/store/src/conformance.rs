@@ -132,6 +132,7 @@ macro_rules! conformance_tests {
             an_identity_registers_one_person
             an_identity_registers_with_an_invitation
             an_identity_is_linked_on_good_grounds
+            an_identity_goes_with_who_is_erased
             the_last_way_to_log_in_stays
             an_operator_token_holds_until_it_ends
             operator_tokens_are_listed_and_their_use_is_noted

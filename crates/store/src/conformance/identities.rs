@@ -11,6 +11,7 @@ use super::client_admin::entry;
 use super::world::{START, new_person};
 use crate::audit::AuditEntry;
 use crate::clients::NewPerson;
+use crate::erasure::{ERASE, Erased};
 use crate::identities::{KnownLogins, LinkGround, NewIdentity};
 use crate::{Store, StoreError};
 
@@ -185,4 +186,15 @@ pub async fn the_last_way_to_log_in_stays(store: Arc<dyn Store>) {
     );
     assert_eq!(store.identities(without.user).await.unwrap().len(), 1);
     assert_eq!(audited(&store).await, before + 1);
+}
+
+/// Who is erased is nobody at a provider any more: the identity is free.
+pub async fn an_identity_goes_with_who_is_erased(store: Arc<dyn Store>) {
+    let (gone, other) = (person(&store, None).await, person(&store, None).await);
+    let ann = identity("ann");
+    link(&store, &gone, &ann).await.unwrap();
+    let erased = store.erase_client(gone.account, &audit(&gone, ERASE)).await;
+    assert_eq!(erased.unwrap(), Erased::Yes);
+    assert_eq!(store.identities(gone.user).await.unwrap(), []);
+    link(&store, &other, &ann).await.unwrap();
 }
