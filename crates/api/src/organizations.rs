@@ -8,6 +8,7 @@ pub(crate) mod list;
 pub(crate) mod members;
 pub(crate) mod one;
 pub(crate) mod rename;
+pub(crate) mod usage;
 
 use airouter_billing::AccountId;
 use airouter_store::clients::MemberRole;

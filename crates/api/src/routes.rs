@@ -101,6 +101,20 @@ fn in_organizations() -> Group {
         .routes(routes!(
             organizations::api_keys::revoke::revoke_organization_api_key
         ))
+        .routes(routes!(organizations::usage::total::organization_usage))
+        .routes(routes!(
+            organizations::usage::daily::organization_daily_usage
+        ))
+        .routes(routes!(
+            organizations::usage::models::organization_models_usage
+        ))
+        .routes(routes!(organizations::usage::keys::organization_keys_usage))
+        .routes(routes!(
+            organizations::usage::members::organization_members_usage
+        ))
+        .routes(routes!(
+            organizations::usage::recent_requests::organization_recent_requests
+        ))
         .routes(routes!(members::list::list_members))
         .routes(routes!(
             members::one::member,

@@ -139,6 +139,48 @@ const fn row(route: &'static str, whom: For, object: Object, body: Body, status:
 
 const TABLE: &[Row] = &[
     row(
+        "GET /v1/organizations/{id}/usage",
+        For::Members,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/usage/daily",
+        For::Members,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/models/usage",
+        For::Members,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/keys/usage",
+        For::Members,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/members/usage",
+        For::Members,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
+        "GET /v1/organizations/{id}/recent-requests",
+        For::Members,
+        Object::Organization,
+        Body::None,
+        200,
+    ),
+    row(
         "POST /v1/admin/clients/{id}/erase",
         For::Admins,
         Object::Account,

@@ -4,12 +4,13 @@
 mod support;
 
 use airouter_billing::event::{Ending, Payment};
-use airouter_billing::{ApiKeyId, Timestamp};
+use airouter_billing::{AccountId, ApiKeyId, Timestamp};
 use airouter_store::clients::Role;
 use airouter_store::conformance::{self, Client, charge};
 use http::StatusCode;
 use serde_json::{Value, json};
 use support::{Answer, START, Somebody, World};
+use uuid::Uuid;
 
 /// A client with two keys, and an administrator.
 struct Office {
@@ -267,4 +268,69 @@ async fn the_operator_sees_what_it_earns() {
     let elsewhere = office.stats(&elsewhere).await.json();
     assert_eq!(elsewhere["total"]["requests"], 0);
     assert_eq!(elsewhere["total"]["margin_percent"], json!(null));
+}
+
+#[tokio::test]
+async fn owners_see_what_everybody_used_of_an_organization_and_members_their_own() {
+    let world = World::new().await;
+    let books = conformance::World::new(world.store.clone()).await;
+    let (owner, member) = (
+        world.somebody(Role::Client).await,
+        world.somebody(Role::Client).await,
+    );
+    let organization = world.organization(&owner).await;
+    world.joined(&owner, &organization, &member).await;
+    let account = AccountId::new(Uuid::try_parse(&organization).unwrap());
+    let at = Timestamp::default().plus_seconds(START - 3_600);
+    let new = json!({"name": "a key", "organization_id": organization});
+    for (whose, requests) in [(&owner, 1), (&member, 2)] {
+        let token = world.token(whose).await;
+        let made = world
+            .call(&token, "POST", "/v1/auth/api-keys", Some(&new))
+            .await;
+        let key = Uuid::try_parse(made.json()["id"].as_str().unwrap()).unwrap();
+        let client = Client {
+            account,
+            payment: Payment::Prepaid,
+            key: ApiKeyId::new(key),
+            hash: airouter_auth::ClientKey::generate().unwrap().hash(),
+        };
+        books.adjust(&client, 1_000_000).await;
+        for _ in 0..requests {
+            let mut event = books.event_at(&client, "0.0000001", at);
+            event.charges = vec![charge(client.balance(), 0, event.price.get())];
+            books.commit(vec![event]).await;
+        }
+    }
+    let get = async |whose: &Somebody, path: &str| {
+        let path = format!("/v1/organizations/{organization}/{path}");
+        let answer = world
+            .call(&world.token(whose).await, "GET", &path, None)
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()
+    };
+    let lines = async |whose, path| get(whose, path).await["data"].as_array().unwrap().clone();
+    let used = |lines: &[Value]| -> u64 {
+        lines
+            .iter()
+            .map(|line| line["requests"].as_u64().unwrap())
+            .sum()
+    };
+    for (whose, requests) in [(&owner, 3), (&member, 2)] {
+        assert_eq!(get(whose, "usage").await["total"]["requests"], requests);
+        for path in ["usage/daily", "models/usage", "keys/usage", "members/usage"] {
+            assert_eq!(used(&lines(whose, path).await), requests, "{path}");
+        }
+        let listed = lines(whose, "recent-requests").await.len();
+        assert_eq!(u64::try_from(listed).unwrap(), requests);
+    }
+    let [most, least] = lines(&owner, "members/usage").await.try_into().unwrap();
+    assert_eq!(
+        (&most["account_id"], &most["requests"]),
+        (&json!(member.account.to_string()), &json!(2))
+    );
+    assert_eq!(least["account_id"], json!(owner.account.to_string()));
+    let [own] = lines(&member, "members/usage").await.try_into().unwrap();
+    assert_eq!(own, most);
 }

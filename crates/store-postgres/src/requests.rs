@@ -84,6 +84,7 @@ macro_rules! passing {
                 AND ($11::timestamptz IS NULL OR r.admitted_at >= $11)
                 AND ($12::timestamptz IS NULL OR r.admitted_at < $12)
                 AND (NOT $13::boolean OR b.loss_reason IS DISTINCT FROM 'failed_attempt')
+                AND ($15::uuid IS NULL OR r.api_key_id IN (SELECT id FROM api_keys WHERE account_id = $15))
             ORDER BY " + $order + " LIMIT $14",
             $whose as Option<Uuid>,
             query.below(),
@@ -98,7 +99,8 @@ macro_rules! passing {
             filter.from.map(timestamptz),
             filter.to.map(timestamptz),
             filter.failed_attempts == FailedAttempts::Hidden,
-            i64::from(query.limit) + 1
+            i64::from(query.limit) + 1,
+            filter.member.map(AccountId::get)
         )
         .fetch_all(&mut *$connection)
         .await

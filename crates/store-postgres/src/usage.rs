@@ -128,7 +128,8 @@ async fn payer_usage(
         query.key.map(ApiKeyId::get),
         query.by.name(),
         i64::from(query.lines.limit),
-        i64::from(query.lines.skip)
+        i64::from(query.lines.skip),
+        query.member.map(AccountId::get)
     )
     .fetch_all(connection)
     .await
@@ -157,7 +158,8 @@ async fn payer_model_usage(
         query.model,
         query.by.name(),
         i64::from(query.lines.limit),
-        i64::from(query.lines.skip)
+        i64::from(query.lines.skip),
+        query.member.map(AccountId::get)
     )
     .fetch_all(connection)
     .await

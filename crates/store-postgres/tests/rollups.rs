@@ -52,6 +52,7 @@ impl Booked {
                 to: QuarterHour::containing(START).plus(1),
             }],
             key: None,
+            member: None,
             model: None,
             by: PayerPart::Whole,
             lines: Lines::ALL,

@@ -47,6 +47,7 @@ struct Parameters<'a> {
     to: Option<i64>,
     hides_failed_attempts: bool,
     limit: i64,
+    member: Option<Uuid>,
 }
 
 impl<'a> Parameters<'a> {
@@ -70,6 +71,7 @@ impl<'a> Parameters<'a> {
             to: filter.to.map(Timestamp::as_micros),
             hides_failed_attempts: filter.failed_attempts == FailedAttempts::Hidden,
             limit: i64::from(query.limit) + 1,
+            member: filter.member.map(AccountId::get),
         }
     }
 }
@@ -97,6 +99,7 @@ macro_rules! passing {
                 AND ($11 IS NULL OR r.admitted_at >= $11)
                 AND ($12 IS NULL OR r.admitted_at < $12)
                 AND (NOT $13 OR c.id IS NOT NULL OR r.loss_reason IS NOT 'failed_attempt')
+                AND ($15 IS NULL OR r.api_key_id IN (SELECT id FROM api_keys WHERE account_id = $15))
             ORDER BY " + $order + " LIMIT $14",
             $parameters.whose,
             $parameters.below,
@@ -111,7 +114,8 @@ macro_rules! passing {
             $parameters.from,
             $parameters.to,
             $parameters.hides_failed_attempts,
-            $parameters.limit
+            $parameters.limit,
+            $parameters.member
         )
         .fetch_all(&mut *$connection)
         .await

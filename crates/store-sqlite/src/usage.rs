@@ -18,7 +18,7 @@ impl Usage for SqliteStore {
     async fn payer_usage(&self, query: &PayerQuery) -> Result<Vec<UsageRow>, StoreError> {
         let (parts, periods) = times(&query.periods, &Grain::USUAL);
         let (payer, key) = (query.payer.get(), query.key.map(ApiKeyId::get));
-        let by = query.by.name();
+        let (by, member) = (query.by.name(), query.member.map(AccountId::get));
         let rows = sqlx::query_file_as!(
             UsageColumns,
             "src/usage/by_payer.sql",
@@ -29,14 +29,15 @@ impl Usage for SqliteStore {
             query.model,
             by,
             query.lines.limit,
-            query.lines.skip
+            query.lines.skip,
+            member
         )
         .fetch_all(&self.readers)
         .await
         .map_err(failed)?;
         let rows = rows.into_iter().map(UsageRow::from);
         Ok(match query.by {
-            PayerPart::Key => rows.map(with_id).collect(),
+            PayerPart::Key | PayerPart::Member => rows.map(with_id).collect(),
             PayerPart::Whole | PayerPart::Model => rows.collect(),
         })
     }

@@ -37,6 +37,7 @@ mod requests;
 mod sale;
 mod second_factors;
 mod usage;
+mod usage_by_member;
 mod workload;
 mod world;
 
@@ -68,6 +69,7 @@ pub use requests::*;
 pub use sale::*;
 pub use second_factors::*;
 pub use usage::*;
+pub use usage_by_member::*;
 pub use workload::*;
 pub use world::{Client, START, World, charge, new_person};
 
@@ -236,6 +238,7 @@ macro_rules! conformance_tests {
             upstream_readings_are_kept
             reports_are_the_sums_of_requests
             reports_are_what_the_ledger_says
+            an_organizations_use_is_reported_by_member
             a_key_is_known_to_its_payer
             a_random_workload_adds_up
             concurrent_leases_never_overdraw

@@ -64,6 +64,8 @@ pub struct RequestFilter {
     pub payer: Option<AccountId>,
     /// Sent with this key. Then the list is in the order in which requests ended.
     pub key: Option<ApiKeyId>,
+    /// Sent with a key of this account.
+    pub member: Option<AccountId>,
     /// For a model that the client asked for, or was told that served, by this name.
     pub model: Option<String>,
     /// Served by this model, by the upstream's name.

@@ -148,6 +148,8 @@ pub enum PayerPart {
     Model,
     /// Keys.
     Key,
+    /// Those to whom the keys belong: of an organization, its members, of now and before.
+    Member,
 }
 
 impl PayerPart {
@@ -157,6 +159,7 @@ impl PayerPart {
             Self::Whole => "",
             Self::Model => "model",
             Self::Key => "key",
+            Self::Member => "member",
         }
     }
 }
@@ -209,6 +212,8 @@ pub struct PayerQuery {
     pub periods: Vec<UsagePeriod>,
     /// Only by this key.
     pub key: Option<ApiKeyId>,
+    /// Only with keys of this account.
+    pub member: Option<AccountId>,
     /// Only of this model, as the client was told.
     pub model: Option<String>,
     /// What it is divided into. Parts that were not used are left out.

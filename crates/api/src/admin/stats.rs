@@ -240,6 +240,7 @@ impl Subject {
                     payer: *payer,
                     periods,
                     key: None,
+                    member: None,
                     model: model.clone(),
                     by: match by {
                         GroupBy::Model => PayerPart::Model,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::body::Params;
 use crate::caller::Caller;
+use crate::client::usage::Spender;
 use crate::csv::Format;
 use crate::page::{Page, PageQuery};
 use crate::problem::Problem;
@@ -161,6 +162,16 @@ pub(crate) async fn recent_requests(
     headers: HeaderMap,
     Params(query): Params<RecentQuery>,
 ) -> Result<Response, Problem> {
+    list(&shared, Spender::own(login.account), &headers, query).await
+}
+
+/// The requests that somebody paid for.
+pub(crate) async fn list(
+    shared: &Shared,
+    whose: Spender,
+    headers: &HeaderMap,
+    query: RecentQuery,
+) -> Result<Response, Problem> {
     let common = Common {
         key_id: query.key_id,
         model: query.model,
@@ -169,12 +180,13 @@ pub(crate) async fn recent_requests(
         to: query.to,
     };
     let filter = RequestFilter {
-        payer: Some(login.account),
+        payer: Some(whose.payer),
+        member: whose.member,
         failed_attempts: FailedAttempts::Hidden,
         ..common.filter()?
     };
     let page = PageQuery::new(query.cursor, query.limit);
-    let wanted = Wanted::new(page, query.format, &headers);
-    let page = wanted.read(&shared, filter).await?;
+    let wanted = Wanted::new(page, query.format, headers);
+    let page = wanted.read(shared, filter).await?;
     wanted.write::<ClientRequest>(&COLUMNS, page)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod daily;
 pub(crate) mod keys;
+pub(crate) mod members;
 pub(crate) mod models;
 pub(crate) mod total;
 
@@ -15,6 +16,25 @@ use crate::problem::Problem;
 use crate::report_time::ReportTime;
 use crate::shared::Shared;
 use crate::values::{Id, Time, Usd};
+
+/// Whose use a report is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spender {
+    /// Who paid.
+    pub(crate) payer: AccountId,
+    /// Only with keys of this account.
+    pub(crate) member: Option<AccountId>,
+}
+
+impl Spender {
+    /// What an account of its own paid for.
+    pub(crate) const fn own(account: AccountId) -> Self {
+        Self {
+            payer: account,
+            member: None,
+        }
+    }
+}
 
 /// Longer names are no model's.
 const LONGEST_MODEL: usize = 256;
@@ -36,6 +56,12 @@ pub(crate) struct UsageLine {
     /// In reports by key, its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_name: Option<String>,
+    /// In reports by member, the account of the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<Id>,
+    /// In reports by member, the person's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     /// Requests that were served, whole or in part.
     requests: u64,
     /// Those of them that broke off without the client's doing.
@@ -110,6 +136,15 @@ impl UsageLine {
     fn of_model(row: UsageRow) -> Self {
         Self {
             model: Some(row.about),
+            ..row.sums.into()
+        }
+    }
+
+    fn of_member(row: UsageRow) -> Self {
+        let id = Uuid::try_parse(&row.about).unwrap_or_default();
+        Self {
+            account_id: Some(Id(id)),
+            name: Some(row.name.unwrap_or_default()),
             ..row.sums.into()
         }
     }

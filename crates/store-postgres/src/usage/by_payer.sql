@@ -5,7 +5,9 @@ WITH folded AS MATERIALIZED (
 ),
 tail AS MATERIALIZED (
     SELECT date_bin('15 minutes', finished_at, TIMESTAMPTZ '1970-01-01 00:00:00+00') AS bucket,
-        CASE $10::text WHEN 'key' THEN api_key_id::text ELSE '' END AS about,
+        CASE $10::text WHEN 'key' THEN api_key_id::text
+            WHEN 'member' THEN coalesce((SELECT account_id::text FROM api_keys WHERE api_keys.id = api_key_id), '')
+            ELSE '' END AS about,
         usage_sum(requests) AS requests, usage_sum(failed_attempts) AS failed_attempts, usage_sum(errors) AS errors,
         usage_sum(cancelled) AS cancelled, usage_sum(prompt_tokens) AS prompt_tokens,
         usage_sum(completion_tokens) AS completion_tokens, usage_sum(cached_tokens) AS cached_tokens,
@@ -21,6 +23,7 @@ tail AS MATERIALIZED (
     WHERE transaction_id BETWEEN (SELECT through + 1 FROM folded) AND (SELECT newest FROM folded)
         AND payer_id = $8
         AND ($9::uuid IS NULL OR api_key_id = $9)
+        AND ($13::uuid IS NULL OR api_key_id IN (SELECT id FROM api_keys WHERE account_id = $13))
     GROUP BY 1, 2
 ),
 summed AS (
@@ -28,7 +31,9 @@ summed AS (
     FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::timestamptz[]) AS part (period, grain, begins, ends)
     CROSS JOIN LATERAL (
         SELECT
-            CASE $10::text WHEN 'key' THEN api_key_id::text ELSE '' END AS about,
+            CASE $10::text WHEN 'key' THEN api_key_id::text
+                WHEN 'member' THEN coalesce((SELECT account_id::text FROM api_keys WHERE api_keys.id = api_key_id), '')
+                ELSE '' END AS about,
             usage_sum(requests) AS requests, usage_sum(failed_attempts) AS failed_attempts, usage_sum(errors) AS errors,
             usage_sum(cancelled) AS cancelled, usage_sum(prompt_tokens) AS prompt_tokens,
             usage_sum(completion_tokens) AS completion_tokens, usage_sum(cached_tokens) AS cached_tokens,
@@ -43,6 +48,7 @@ summed AS (
         FROM usage_by_key
         WHERE payer_id = $8 AND grain = part.grain AND bucket >= part.begins AND bucket < part.ends
             AND ($9::uuid IS NULL OR api_key_id = $9)
+            AND ($13::uuid IS NULL OR api_key_id IN (SELECT id FROM api_keys WHERE account_id = $13))
         GROUP BY 1
     ) AS kept
     UNION ALL
@@ -56,7 +62,9 @@ summed AS (
 )
 SELECT period::bigint AS "period!", about AS "about!",
     CASE $10::text WHEN 'key' THEN
-        (SELECT api_keys.name FROM api_keys WHERE api_keys.id = nullif(about, '')::uuid) END AS "name?",
+        (SELECT api_keys.name FROM api_keys WHERE api_keys.id = nullif(about, '')::uuid)
+        WHEN 'member' THEN
+        (SELECT accounts.name FROM accounts WHERE accounts.id = nullif(about, '')::uuid) END AS "name?",
     usage_sum(requests) AS "requests!", usage_sum(failed_attempts) AS "failed_attempts!",
     usage_sum(errors) AS "errors!", usage_sum(cancelled) AS "cancelled!",
     usage_sum(prompt_tokens) AS "prompt_tokens!",

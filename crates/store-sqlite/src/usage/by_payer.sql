@@ -19,7 +19,10 @@ tail AS MATERIALIZED (
         sum(duration_micros) AS duration_micros
     FROM (
         SELECT finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS bucket,
-            CASE $6 WHEN 'model' THEN shown_model WHEN 'key' THEN lower(hex(api_key_id)) ELSE '' END AS about,
+            CASE $6 WHEN 'model' THEN shown_model WHEN 'key' THEN lower(hex(api_key_id))
+                WHEN 'member' THEN
+                coalesce((SELECT lower(hex(account_id)) FROM api_keys WHERE api_keys.id = api_key_id), '')
+                ELSE '' END AS about,
             requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
             cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
             price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos,
@@ -28,10 +31,14 @@ tail AS MATERIALIZED (
         WHERE source = 'log' AND place > (SELECT logs_through FROM usage_rollup_state)
             AND payer_id = $3
             AND ($4 IS NULL OR api_key_id = $4)
+            AND ($9 IS NULL OR api_key_id IN (SELECT id FROM api_keys WHERE account_id = $9))
             AND ($5 IS NULL OR shown_model = $5)
         UNION ALL
         SELECT finished_at - (finished_at % 900000000 + 900000000) % 900000000 AS bucket,
-            CASE $6 WHEN 'model' THEN shown_model WHEN 'key' THEN lower(hex(api_key_id)) ELSE '' END AS about,
+            CASE $6 WHEN 'model' THEN shown_model WHEN 'key' THEN lower(hex(api_key_id))
+                WHEN 'member' THEN
+                coalesce((SELECT lower(hex(account_id)) FROM api_keys WHERE api_keys.id = api_key_id), '')
+                ELSE '' END AS about,
             requests, failed_attempts, errors, cancelled, prompt_tokens, completion_tokens, cached_tokens,
             cache_write_tokens, audio_tokens, reasoning_tokens, image_output_tokens, list_cost_nanos, cost_nanos,
             price_nanos, charged_nanos, crash_nanos, uncollected_nanos, failed_attempt_nanos, unknown_nanos,
@@ -40,13 +47,17 @@ tail AS MATERIALIZED (
         WHERE source = 'later' AND place > (SELECT later_through FROM usage_rollup_state)
             AND payer_id = $3
             AND ($4 IS NULL OR api_key_id = $4)
+            AND ($9 IS NULL OR api_key_id IN (SELECT id FROM api_keys WHERE account_id = $9))
             AND ($5 IS NULL OR shown_model = $5)
     )
     GROUP BY 1, 2
 ),
 summed AS (
     SELECT part.period,
-        CASE $6 WHEN 'model' THEN kept.model WHEN 'key' THEN lower(hex(kept.api_key_id)) ELSE '' END AS about,
+        CASE $6 WHEN 'model' THEN kept.model WHEN 'key' THEN lower(hex(kept.api_key_id))
+            WHEN 'member' THEN
+            coalesce((SELECT lower(hex(account_id)) FROM api_keys WHERE api_keys.id = kept.api_key_id), '')
+            ELSE '' END AS about,
         sum(kept.requests) AS requests, sum(kept.failed_attempts) AS failed_attempts, sum(kept.errors) AS errors,
         sum(kept.cancelled) AS cancelled, sum(kept.prompt_tokens) AS prompt_tokens,
         sum(kept.completion_tokens) AS completion_tokens, sum(kept.cached_tokens) AS cached_tokens,
@@ -61,6 +72,7 @@ summed AS (
     FROM parts part CROSS JOIN usage_by_key kept
     WHERE kept.payer_id = $3 AND kept.grain = part.grain AND kept.bucket >= part.begins AND kept.bucket < part.ends
         AND ($4 IS NULL OR kept.api_key_id = $4)
+        AND ($9 IS NULL OR kept.api_key_id IN (SELECT id FROM api_keys WHERE account_id = $9))
         AND ($5 IS NULL OR kept.model = $5)
     GROUP BY 1, 2
     UNION ALL
@@ -73,7 +85,8 @@ summed AS (
 )
 SELECT period AS "period!: i64", about AS "about!: String",
     CASE $6 WHEN 'key' THEN
-        (SELECT api_keys.name FROM api_keys WHERE api_keys.id = unhex(about)) END AS "name?: String",
+        (SELECT api_keys.name FROM api_keys WHERE api_keys.id = unhex(about))
+        WHEN 'member' THEN (SELECT accounts.name FROM accounts WHERE accounts.id = unhex(about)) END AS "name?: String",
     sum(requests) AS "requests!: i64", sum(failed_attempts) AS "failed_attempts!: i64", sum(errors) AS "errors!: i64",
     sum(cancelled) AS "cancelled!: i64", sum(prompt_tokens) AS "prompt_tokens!: i64",
     sum(completion_tokens) AS "completion_tokens!: i64", sum(cached_tokens) AS "cached_tokens!: i64",

@@ -262,6 +262,12 @@ pub async fn requests_are_filtered(store: Arc<dyn Store>) {
         &[],
     )
     .await;
+    let member = |account| RequestFilter {
+        member: Some(account),
+        ..none()
+    };
+    expect(member(client.account), &[0, 1, 2, 3, 4, 5]).await;
+    expect(member(AccountId::new(Uuid::now_v7())), &[]).await;
     let hidden = RequestFilter {
         failed_attempts: FailedAttempts::Hidden,
         ..none()

@@ -323,7 +323,14 @@ fn shown(event: &UsageEvent) -> String {
 
 async fn compare_payers(business: &mut Business) {
     let client = business.one_of(&business.clients.clone());
-    let by = business.one_of(&[PayerPart::Whole, PayerPart::Model, PayerPart::Key]);
+    let by = business.one_of(&[
+        PayerPart::Whole,
+        PayerPart::Model,
+        PayerPart::Key,
+        PayerPart::Member,
+    ]);
+    let somebody = business.one_of(&business.clients.clone());
+    let member = business.one_of(&[None, Some(client.account), Some(somebody.account)]);
     let key = business.one_of(&[None, Some(client.key)]);
     let model = business.one_of(&[
         None,
@@ -334,6 +341,7 @@ async fn compare_payers(business: &mut Business) {
         payer: client.account,
         periods: vec![business.period(), business.period()],
         key,
+        member,
         model: model.clone(),
         by,
         lines: Lines::ALL,
@@ -342,11 +350,14 @@ async fn compare_payers(business: &mut Business) {
     let expected = business.expected(&query.periods, |event| {
         let is_asked = event.request.payer == client.account
             && key.is_none_or(|key| event.request.api_key == key)
+            && member.is_none_or(|member| event.request.payer == member)
             && model.as_ref().is_none_or(|model| *model == shown(event));
         is_asked.then(|| match by {
             PayerPart::Whole => String::new(),
             PayerPart::Model => shown(event),
             PayerPart::Key => event.request.api_key.to_string(),
+            // Everybody pays for himself here.
+            PayerPart::Member => event.request.payer.to_string(),
         })
     });
     compare(rows, expected, |sums| {
@@ -423,7 +434,7 @@ async fn compare_clients(business: &mut Business) {
 }
 
 /// Sums up all that there is.
-async fn fold_all(store: &dyn Store) {
+pub(super) async fn fold_all(store: &dyn Store) {
     for _ in 0..MOST_LOOKS {
         match store.fold_usage(1_000).await.unwrap() {
             Folded::Done => return,

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
 use super::total::UsageQuery;
-use super::{UsageLine, UsageReport, columns, key_of, model_of};
+use super::{Spender, UsageLine, UsageReport, columns, key_of, model_of};
 use crate::body::Params;
 use crate::caller::Caller;
 use crate::csv::{self, Format};
@@ -34,12 +34,23 @@ pub(crate) async fn daily_usage(
     headers: HeaderMap,
     Params(query): Params<UsageQuery>,
 ) -> Result<Response, Problem> {
+    report(&shared, Spender::own(login.account), &headers, query).await
+}
+
+/// The report on whoever's use it is about.
+pub(crate) async fn report(
+    shared: &Shared,
+    whose: Spender,
+    headers: &HeaderMap,
+    query: UsageQuery,
+) -> Result<Response, Problem> {
     let time = ReportTime::of(query.asked(), shared.now())?;
     let days = time.days();
     let asked = PayerQuery {
-        payer: login.account,
+        payer: whose.payer,
+        member: whose.member,
         periods: days.iter().map(|day| day.period).collect(),
-        key: key_of(&shared, login.account, query.key_id).await?,
+        key: key_of(shared, whose.payer, query.key_id).await?,
         model: model_of(query.model)?,
         by: PayerPart::Whole,
         lines: Lines::ALL,
@@ -55,7 +66,7 @@ pub(crate) async fn daily_usage(
         .zip(sums)
         .map(|(day, sums)| UsageLine::of_day(day.date, sums))
         .collect();
-    if Format::of(query.format, &headers) == Format::Csv {
+    if Format::of(query.format, headers) == Format::Csv {
         return csv::csv("usage-daily", &columns(&["date"]), &lines, None);
     }
     Ok(Json(UsageReport::new(&time, lines, None)).into_response())

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{UsageLine, UsageReport, columns, model_of};
+use super::{Spender, UsageLine, UsageReport, columns, model_of};
 use crate::body::Params;
 use crate::caller::Caller;
 use crate::csv::{self, Format};
@@ -26,24 +26,24 @@ use crate::shared::Shared;
 pub(crate) struct KeysQuery {
     /// The first day, or the first moment; without it, 30 days before the end.
     #[param(example = "2026-11-01")]
-    from: Option<String>,
+    pub(super) from: Option<String>,
     /// The last day, or the first moment after the report; without it, today is the last day.
     #[param(example = "2026-11-30")]
-    to: Option<String>,
+    pub(super) to: Option<String>,
     /// Whose days they are: a name of the IANA time zone database.
     #[param(default = "UTC", example = "Europe/Berlin")]
-    time_zone: Option<String>,
+    pub(super) time_zone: Option<String>,
     /// Only of this model, by the name that the answers gave.
     #[param(max_length = 256)]
-    model: Option<String>,
+    pub(super) model: Option<String>,
     /// JSON or CSV; `Accept: text/csv` does the same.
     #[param(inline)]
-    format: Option<Format>,
+    pub(super) format: Option<Format>,
     /// `next_cursor` of the page before; without it the list begins.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
-    limit: Option<u16>,
+    pub(super) limit: Option<u16>,
 }
 
 /// What the caller's account has used, by key; what cost most comes first.
@@ -63,6 +63,16 @@ pub(crate) async fn keys_usage(
     headers: HeaderMap,
     Params(query): Params<KeysQuery>,
 ) -> Result<Response, Problem> {
+    report(&shared, Spender::own(login.account), &headers, query).await
+}
+
+/// The report on whoever's use it is about.
+pub(crate) async fn report(
+    shared: &Shared,
+    whose: Spender,
+    headers: &HeaderMap,
+    query: KeysQuery,
+) -> Result<Response, Problem> {
     let page = NumberedPage::of(query.cursor.as_deref(), query.limit)?;
     let asked = Asked {
         from: query.from.as_deref(),
@@ -73,7 +83,8 @@ pub(crate) async fn keys_usage(
     let mut rows = shared
         .store
         .payer_usage(&PayerQuery {
-            payer: login.account,
+            payer: whose.payer,
+            member: whose.member,
             periods: vec![time.period()],
             key: None,
             model: model_of(query.model)?,
@@ -83,7 +94,7 @@ pub(crate) async fn keys_usage(
         .await?;
     let next_cursor = page.cut(&mut rows);
     let lines: Vec<UsageLine> = rows.into_iter().map(UsageLine::of_key).collect();
-    if Format::of(query.format, &headers) == Format::Csv {
+    if Format::of(query.format, headers) == Format::Csv {
         let columns = columns(&["key_id", "key_name"]);
         return csv::csv("keys-usage", &columns, &lines, next_cursor.as_deref());
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::{UsageLine, UsageReport, columns, key_of};
+use super::{Spender, UsageLine, UsageReport, columns, key_of};
 use crate::body::Params;
 use crate::caller::Caller;
 use crate::csv::{self, Format};
@@ -65,6 +65,16 @@ pub(crate) async fn models_usage(
     headers: HeaderMap,
     Params(query): Params<ModelsQuery>,
 ) -> Result<Response, Problem> {
+    report(&shared, Spender::own(login.account), &headers, query).await
+}
+
+/// The report on whoever's use it is about.
+pub(crate) async fn report(
+    shared: &Shared,
+    whose: Spender,
+    headers: &HeaderMap,
+    query: ModelsQuery,
+) -> Result<Response, Problem> {
     let page = NumberedPage::of(query.cursor.as_deref(), query.limit)?;
     let asked = Asked {
         from: query.from.as_deref(),
@@ -75,9 +85,10 @@ pub(crate) async fn models_usage(
     let mut rows = shared
         .store
         .payer_usage(&PayerQuery {
-            payer: login.account,
+            payer: whose.payer,
+            member: whose.member,
             periods: vec![time.period()],
-            key: key_of(&shared, login.account, query.key_id).await?,
+            key: key_of(shared, whose.payer, query.key_id).await?,
             model: None,
             by: PayerPart::Model,
             lines: page.lines(),
@@ -85,7 +96,7 @@ pub(crate) async fn models_usage(
         .await?;
     let next_cursor = page.cut(&mut rows);
     let lines: Vec<UsageLine> = rows.into_iter().map(UsageLine::of_model).collect();
-    if Format::of(query.format, &headers) == Format::Csv {
+    if Format::of(query.format, headers) == Format::Csv {
         let columns = columns(&["model"]);
         return csv::csv("models-usage", &columns, &lines, next_cursor.as_deref());
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{UsageLine, columns, key_of, model_of};
+use super::{Spender, UsageLine, columns, key_of, model_of};
 use crate::body::Params;
 use crate::caller::Caller;
 use crate::csv::{self, Format};
@@ -86,12 +86,23 @@ pub(crate) async fn usage(
     headers: HeaderMap,
     Params(query): Params<UsageQuery>,
 ) -> Result<Response, Problem> {
+    report(&shared, Spender::own(login.account), &headers, query).await
+}
+
+/// The report on whoever's use it is about.
+pub(crate) async fn report(
+    shared: &Shared,
+    whose: Spender,
+    headers: &HeaderMap,
+    query: UsageQuery,
+) -> Result<Response, Problem> {
     let time = ReportTime::of(query.asked(), shared.now())?;
     let period = time.period();
     let asked = PayerQuery {
-        payer: login.account,
+        payer: whose.payer,
+        member: whose.member,
         periods: vec![period],
-        key: key_of(&shared, login.account, query.key_id).await?,
+        key: key_of(shared, whose.payer, query.key_id).await?,
         model: model_of(query.model)?,
         by: PayerPart::Whole,
         lines: Lines::ALL,
@@ -99,7 +110,7 @@ pub(crate) async fn usage(
     let rows = shared.store.payer_usage(&asked).await?;
     let sums = rows.first().map(|row| row.sums).unwrap_or_default();
     let total = UsageLine::from(sums);
-    if Format::of(query.format, &headers) == Format::Csv {
+    if Format::of(query.format, headers) == Format::Csv {
         return csv::csv("usage", &columns(&[]), &[total], None);
     }
     let total = UsageTotal {
