@@ -33,7 +33,7 @@ pub(crate) struct LoginRequest {
     password: SecretString,
     /// What the authenticator shows, or a recovery code, where the login has a second factor.
     #[serde(default, deserialize_with = "optional_secret")]
-    #[schema(value_type = Option<String>, max_length = 40, example = "123456")]
+    #[schema(value_type = Option<String>, example = "123456")]
     code: Option<SecretString>,
     /// For browsers: the refresh token comes as a cookie that scripts can't read, not in the answer.
     #[serde(default)]

@@ -32,11 +32,11 @@ pub(crate) struct ApiKeyChange {
     spend_limit: Option<Option<SpendLimit>>,
     /// Requests a day, from 00:00 UTC on. Those of today count.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     requests_per_day: Option<Option<NonZeroU32>>,
     /// Requests a minute.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     requests_per_minute: Option<Option<NonZeroU32>>,
     /// Tokens a minute, of prompt and answer.
     #[serde(default, deserialize_with = "named")]
@@ -44,7 +44,7 @@ pub(crate) struct ApiKeyChange {
     tokens_per_minute: Option<Option<NonZeroU64>>,
     /// Requests at the same time.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     concurrent_requests: Option<Option<NonZeroU32>>,
     /// The models that it may use: names as they are written, or their beginnings with a `*`.
     #[serde(default, deserialize_with = "named")]

@@ -35,16 +35,16 @@ pub(crate) struct NewApiKey {
     /// What it may spend.
     spend_limit: Option<SpendLimit>,
     /// Requests a day, from 00:00 UTC on.
-    #[schema(value_type = Option<u32>, minimum = 1, example = 200)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64, example = 200)]
     requests_per_day: Option<NonZeroU32>,
     /// Requests a minute.
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     requests_per_minute: Option<NonZeroU32>,
     /// Tokens a minute, of prompt and answer.
     #[schema(value_type = Option<u64>, minimum = 1)]
     tokens_per_minute: Option<NonZeroU64>,
     /// Requests at the same time.
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     concurrent_requests: Option<NonZeroU32>,
     /// The models that it may use: names as they are written, or their beginnings with a `*`.
     #[schema(min_items = 1, max_items = 256, example = json!(["openai/gpt-4o-mini"]))]

@@ -43,7 +43,7 @@ pub(crate) struct SettingsChange {
     credit_line: Option<Usd>,
     /// Requests a minute.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     requests_per_minute: Option<Option<NonZeroU32>>,
     /// Tokens a minute, of prompt and answer.
     #[serde(default, deserialize_with = "named")]
@@ -51,7 +51,7 @@ pub(crate) struct SettingsChange {
     tokens_per_minute: Option<Option<NonZeroU64>>,
     /// Requests at the same time.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<u32>, minimum = 1)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     concurrent_requests: Option<Option<NonZeroU32>>,
     /// Why; kept in the audit log.
     reason: Option<String>,

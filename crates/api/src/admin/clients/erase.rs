@@ -15,18 +15,14 @@ use crate::problem::Problem;
 use crate::shared::Shared;
 
 /// Erase a person: name, e-mail address, login, sessions and whatever else is personal go for good, keys and memberships
-/// end. Ids, money and usage stay. The balance must be 0.
+/// end. Ids, money and usage stay. The balance must be 0, and no organization may be left without an owner (409).
 #[utoipa::path(
     post,
     path = "/v1/admin/clients/{id}/erase",
     tag = "admin",
     params(("id" = crate::values::Id, Path, description = "The account's id")),
     request_body = Reason,
-    responses(
-        (status = 204, description = "The person is erased"),
-        (status = 409, description = "There is a balance, an organization would be without an owner, or there is no person \
-            to erase", body = crate::problem::ProblemDocument),
-    )
+    responses((status = 204, description = "The person is erased"))
 )]
 pub(crate) async fn erase_client(
     State(shared): State<Arc<Shared>>,

@@ -40,11 +40,7 @@ pub(crate) struct Impersonation {
     tag = "admin",
     params(("id" = crate::values::Id, Path, description = "The account's id")),
     request_body = Reason,
-    responses(
-        (status = 200, description = "The token", body = Impersonation),
-        (status = 404, description = "There is no such account, or no client's login that is active",
-            body = crate::problem::ProblemDocument),
-    )
+    responses((status = 200, description = "The token", body = Impersonation))
 )]
 pub(crate) async fn impersonate_client(
     State(shared): State<Arc<Shared>>,

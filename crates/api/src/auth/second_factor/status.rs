@@ -14,7 +14,7 @@ use crate::shared::Shared;
 use crate::values::Time;
 
 /// Whether a login needs a code.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Protection {
     /// The password alone.
@@ -28,8 +28,8 @@ enum Protection {
 /// A login's second factor.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SecondFactorStatus {
-    /// Whether a login needs a code.
-    #[schema(inline, example = "on")]
+    /// Whether a login needs a code: `off`, `pending` (until a first code was shown), `on`.
+    #[schema(value_type = String, example = "on")]
     state: Protection,
     /// Since when it does.
     since: Option<Time>,
